@@ -1,0 +1,59 @@
+"""How every HTTP service is made and served, so that all of them answer alike."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from shared import health, metrics, problem
+from shared.tokens import Keyring
+
+BODY_LIMIT = 64 * 1024
+
+
+def create_service(
+    *,
+    service: str,
+    title: str,
+    description: str,
+    keyring: Keyring,
+    checks: Mapping[str, health.Check],
+    lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]],
+) -> FastAPI:
+    """Return an app with problem documents, health, metrics, OpenAPI with an offline page, and a 64 kB body limit.
+
+    A route that takes more says so with its own `max_body_size`.
+    """
+    app: FastAPI = FastAPIOffline(
+        title=title,
+        description=description,
+        version="1",
+        redoc_url=None,
+        lifespan=lifespan,
+        max_body_size=BODY_LIMIT,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.service = service
+    app.state.keyring = keyring
+    problem.install(app)
+    metrics.install(app)
+    health.install(app, checks)
+    return app
+
+
+def serve(app: FastAPI, host: str, port: int, *, limit_concurrency: int = 200) -> None:
+    """Serve `app` until SIGTERM; logs are configured already, and at most `limit_concurrency` requests run at once."""
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=limit_concurrency,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=10,
+        h11_max_incomplete_event_size=64 * 1024,
+    )

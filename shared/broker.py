@@ -1,0 +1,77 @@
+"""The queue's rules, one set for whoever publishes or consumes.
+
+The broker is a doorbell that may forget: tasks are acknowledged on receipt, nothing is retried by Celery, and only
+ingest's relay offers again. Each setting's reason is beside it.
+"""
+
+from typing import Any
+
+from celery import Celery
+from kombu.entity import Queue
+from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+CLASSIFY_FRAMES = "classify_frames"
+RECORD_ESTIMATES = "record_estimates"
+KEY_PREFIX = "huella:"
+
+
+def create_celery(name: str, url: str) -> Celery:
+    """Return a Celery app that knows the two queues and the rules; it opens no connection yet."""
+    app = Celery(name, set_as_current=False)
+    app.conf.update(
+        broker_url=url,
+        broker_connection_timeout=3,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "global_keyprefix": KEY_PREFIX,
+            "priority_steps": [0],  # each queue is exactly one list, so its length can be read
+            "socket_timeout": 10,
+            "socket_connect_timeout": 3,
+            "socket_keepalive": True,
+            "health_check_interval": 15,
+        },
+        task_queues=[Queue(CLASSIFY_FRAMES), Queue(RECORD_ESTIMATES)],
+        task_create_missing_queues=False,  # a mistyped queue fails instead of losing messages
+        task_default_queue=CLASSIFY_FRAMES,
+        task_routes={name: {"queue": name} for name in (CLASSIFY_FRAMES, RECORD_ESTIMATES)},
+        task_acks_late=False,  # only the relay redelivers
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        task_serializer="json",
+        accept_content=["json"],
+        task_publish_retry_policy={"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_cancel_long_running_tasks_on_connection_loss=False,  # solo can't; a result sent twice counts once
+        worker_hijack_root_logger=False,
+        worker_enable_remote_control=True,  # with gossip off too, a worker stays deaf after a reconnect
+        worker_send_task_events=False,
+    )
+    return app
+
+
+def worker_arguments(queue: str) -> list[str]:
+    """Return the command line of a worker that consumes `queue` in one process, one message at a time."""
+    return ["worker", "--pool=solo", "-Q", queue, "--without-gossip", "--without-mingle", "--loglevel=INFO"]
+
+
+def create_redis(url: str) -> Redis:
+    """Return a client for looking at queues; it fails within a second or so rather than hang."""
+    return Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0))
+
+
+def queue_length(client: Redis, queue: str) -> int:
+    """Return how many messages wait in `queue`. Raises redis.RedisError if the broker does not answer."""
+    length: Any = client.llen(KEY_PREFIX + queue)
+    return int(length)
+
+
+def messages_waiting(client: Redis, queue: str) -> int | None:
+    """Return how many messages wait in `queue`, or None while the broker does not answer."""
+    try:
+        return queue_length(client, queue)
+    except RedisError:
+        return None

@@ -1,0 +1,226 @@
+"""How a service opens its own database: SQLite by default, PostgreSQL by its URL, the same statements on both.
+
+All writes of a process go through one thread, and writes that wait at the same time share a commit: the cost of
+making them durable is paid once. Each write runs inside a savepoint, so a failing one never fails its neighbours.
+"""
+
+import fcntl
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+from alembic import command, context
+from alembic.config import Config
+from prometheus_client import Histogram
+from sqlalchemy import BigInteger, Connection, Dialect, Engine, MetaData, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import TypeDecorator
+
+from shared.problem import unavailable
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+WAITING_LIMIT = 1000
+TOGETHER_LIMIT = 200
+MIGRATION_LOCK = 0x4875656C6C61
+
+COMMIT = Histogram(
+    "huella_database_commit_seconds",
+    "Time of one shared write transaction, with the writes in it.",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5),
+)
+TOGETHER = Histogram(
+    "huella_database_writes_per_commit", "Writes that shared a commit.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC time, kept as whole microseconds since 1970: equal, ordered and indexed alike on every database."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        return None if value is None else microseconds(value)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else EPOCH + timedelta(microseconds=int(value))
+
+
+def microseconds(moment: datetime) -> int:
+    """Return an aware time as whole microseconds since 1970."""
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def now() -> datetime:
+    """Return the present in UTC."""
+    return datetime.now(UTC)
+
+
+class Database:
+    """One service's database in one process: `read()` for a snapshot, `write(...)` for a durable change."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = _engine(url)
+        self._waiting: queue.Queue[tuple[Callable[[Connection], Any], Future[Any]] | None] = queue.Queue(WAITING_LIMIT)
+        self._writer = threading.Thread(target=self._write_forever, name="database-writer", daemon=True)
+        self._writer.start()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Give a connection whose statements see one snapshot; nothing done on it is kept."""
+        with self.engine.connect() as connection:
+            yield connection
+            connection.rollback()
+
+    def submit(self, change: Callable[[Connection], T]) -> "Future[T]":
+        """Queue `change` to be run in the next shared transaction; the result comes once it is durable.
+
+        `change` must do no network call and must not commit. Raises Problem 503 when too many wait.
+        """
+        future: Future[T] = Future()
+        try:
+            self._waiting.put_nowait((change, future))
+        except queue.Full:
+            raise unavailable("Too many writes wait for the disk. Send it again shortly.", 1) from None
+        return future
+
+    def write(self, change: Callable[[Connection], T]) -> T:
+        """Run `change` as `submit` does and wait for its result; raises what it raises."""
+        return self.submit(change).result()
+
+    def check(self) -> None:
+        """Raise if the database does not answer."""
+        with self.read() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Finish the writes that wait, then close."""
+        self._waiting.put(None)
+        self._writer.join(timeout=30)
+        self.engine.dispose()
+
+    def _write_forever(self) -> None:
+        while True:
+            item = self._waiting.get()
+            batch = []
+            while item is not None:
+                batch.append(item)
+                if len(batch) >= TOGETHER_LIMIT or self._waiting.empty():
+                    break
+                item = self._waiting.get()
+            if batch:
+                self._commit_together(batch)
+            if item is None:
+                return
+
+    def _commit_together(self, batch: list[tuple[Callable[[Connection], Any], Future[Any]]]) -> None:
+        outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
+        started = time.perf_counter()
+        try:
+            # SQLite takes its lock at once: one taken late can fail in the middle.
+            immediate = self.engine.execution_options(huella_begin="BEGIN IMMEDIATE")
+            with immediate.begin() as connection:
+                for change, future in batch:
+                    outcomes.append((future, *_run_alone(connection, change)))
+        except Exception as error:  # noqa: BLE001 - whatever failed the transaction is told to everyone who waits for it
+            log.error("write transaction failed", writes=len(batch), error=str(error)[:300])
+            for _, future in batch:
+                future.set_exception(error)
+            return
+        COMMIT.observe(time.perf_counter() - started)
+        TOGETHER.observe(len(batch))
+        for future, result, failure in outcomes:
+            if failure is None:
+                future.set_result(result)
+            else:
+                future.set_exception(failure)
+
+
+def _run_alone(connection: Connection, change: Callable[[Connection], T]) -> tuple[T | None, BaseException | None]:
+    try:
+        with connection.begin_nested():
+            return change(connection), None
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+        return None, error
+    except Exception as error:  # noqa: BLE001 - it belongs to the one who asked for this change
+        return None, error
+
+
+def _engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(
+            parsed.set(drivername="postgresql+psycopg"),
+            pool_pre_ping=True,
+            pool_size=8,
+            max_overflow=8,
+            connect_args={"connect_timeout": 5},
+        )
+    if parsed.database and parsed.database != ":memory:":
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        parsed, pool_size=8, max_overflow=8, connect_args={"check_same_thread": False, "timeout": 15}
+    )
+
+    @event.listens_for(engine, "connect")
+    def _open(connection: Any, _: object) -> None:
+        # SQLAlchemy, not the driver, says when a transaction begins (see _begin).
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=15000"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("huella_begin", "BEGIN"))
+
+    return engine
+
+
+def migrate(url: str, migrations: Path) -> None:
+    """Bring the database at `url` to the newest revision of the folder `migrations`, one process at a time."""
+    config = Config()
+    config.set_main_option("script_location", str(migrations))
+    config.set_main_option("path_separator", "os")
+    engine = _engine(url)
+    try:
+        with _migration_lock(engine), engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _migration_lock(engine: Engine) -> Iterator[None]:
+    if engine.dialect.name == "sqlite":
+        with Path(f"{engine.url.database}.migrating").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+        return
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": MIGRATION_LOCK})
+
+
+def run_migrations(metadata: MetaData) -> None:
+    """The body of each service's `migrations/env.py`: run on the connection that `migrate` opened."""
+    connection = context.config.attributes["connection"]
+    context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
+    with context.begin_transaction():
+        context.run_migrations()

@@ -1,0 +1,91 @@
+"""Errors as RFC 9457 `application/problem+json`, made in one place.
+
+Problem
+  raised anywhere below a route; carries status, slug, title, and a detail that says what to do next.
+Everything else that reaches the edge (validation, unknown route, unexpected exception) becomes one too.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(Exception):
+    """An error that a client gets told: `slug` names its kind for programs, `detail` says what to do about it."""
+
+    def __init__(
+        self, status: int, slug: str, detail: str, *, headers: Mapping[str, str] | None = None, **extra: object
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.slug = slug
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.extra = extra
+
+    @property
+    def title(self) -> str:
+        return self.slug.replace("-", " ").capitalize()
+
+    def response(self) -> JSONResponse:
+        body: dict[str, Any] = {
+            "type": f"urn:huella:problem:{self.slug}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            **self.extra,
+        }
+        return JSONResponse(body, status_code=self.status, headers=self.headers, media_type=MEDIA_TYPE)
+
+
+def unavailable(detail: str, retry_after_s: int = 5) -> Problem:
+    """Return a 503 that says when to try again."""
+    return Problem(503, "unavailable", detail, headers={"Retry-After": str(retry_after_s)})
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` a problem document."""
+
+    @app.exception_handler(Problem)
+    async def _problem(request: Request, problem: Problem) -> JSONResponse:
+        return problem.response()
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        errors = [
+            {"where": ".".join(str(part) for part in item["loc"]), "what": item["msg"]} for item in error.errors()[:20]
+        ]
+        first = errors[0] if errors else {"where": "request", "what": "is not valid"}
+        detail = f"{first['where']}: {first['what']}. Correct the request and send it again."
+        return Problem(422, "invalid-request", detail, errors=errors).response()
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        slug = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
+        return Problem(error.status_code, slug, _advice(request, error), headers=error.headers).response()
+
+    @app.exception_handler(Exception)
+    async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+        # The route's template, never the path: a path may carry a secret.
+        log.error("unexpected error", route=getattr(request.scope.get("route"), "path", None), exc_info=error)
+        return Problem(500, "internal-error", "This is a fault of ours; it is in the log. Try again later.").response()
+
+
+def _advice(request: Request, error: HTTPException) -> str:
+    if error.status_code == 404:
+        return "Nothing is at this address. /docs lists what this service answers."
+    if error.status_code == 405:
+        return f"{request.method} is not answered here. /docs lists what is."
+    if error.status_code == 413:
+        return "The body is larger than this address takes. Send a smaller one."
+    return str(error.detail)

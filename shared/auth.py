@@ -28,18 +28,18 @@ def identify(request: Request, credentials: HTTPAuthorizationCredentials | None)
     return identity
 
 
-def require(role: Role) -> Callable[..., Identity]:
-    """Return a dependency that lets in who has the rights of `role`, and answers 401 or 403 to others."""
+def require(*roles: Role) -> Callable[..., Identity]:
+    """Return a dependency that lets in who has the rights of any of `roles`, and answers 401 or 403 to others."""
+    needed = " or ".join(role.value for role in roles)
 
     def dependency(
         request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
     ) -> Identity:
         identity = identify(request, credentials)
-        if not identity.may(role):
-            raise Problem(403, "forbidden", f"This needs the role {role.value}; your token has {identity.role.value}.")
+        if not any(identity.may(role) for role in roles):
+            raise Problem(403, "forbidden", f"This needs the role {needed}; your token has {identity.role.value}.")
         return identity
 
-    dependency.__name__ = f"require_{role.value}"
     return dependency
 
 
@@ -47,3 +47,4 @@ Viewer = Annotated[Identity, Depends(require(Role.VIEWER))]
 Operator = Annotated[Identity, Depends(require(Role.OPERATOR))]
 Admin = Annotated[Identity, Depends(require(Role.ADMIN))]
 Service = Annotated[Identity, Depends(require(Role.SERVICE))]
+ViewerOrService = Annotated[Identity, Depends(require(Role.VIEWER, Role.SERVICE))]

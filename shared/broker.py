@@ -14,6 +14,7 @@ from redis.retry import Retry
 
 CLASSIFY_FRAMES = "classify_frames"
 RECORD_ESTIMATES = "record_estimates"
+QUEUES = (CLASSIFY_FRAMES, RECORD_ESTIMATES)
 KEY_PREFIX = "huella:"
 
 
@@ -33,10 +34,10 @@ def create_celery(name: str, url: str) -> Celery:
             "socket_keepalive": True,
             "health_check_interval": 15,
         },
-        task_queues=[Queue(CLASSIFY_FRAMES), Queue(RECORD_ESTIMATES)],
+        task_queues=[Queue(name) for name in QUEUES],  # type: ignore[no-untyped-call]  # kombu has no types
         task_create_missing_queues=False,  # a mistyped queue fails instead of losing messages
         task_default_queue=CLASSIFY_FRAMES,
-        task_routes={name: {"queue": name} for name in (CLASSIFY_FRAMES, RECORD_ESTIMATES)},
+        task_routes={name: {"queue": name} for name in QUEUES},
         task_acks_late=False,  # only the relay redelivers
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,

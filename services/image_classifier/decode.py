@@ -12,14 +12,16 @@ from PIL import ExifTags, Image
 from services.image_classifier.domain import Quality
 
 MAX_PIXELS: Final = 40_000_000
-# A progressive JPEG decodes every scan over the whole picture. Cameras write about ten; thousands are an attack on our time.
+# A progressive JPEG decodes every scan over the whole picture. Cameras write about ten; thousands are an attack.
 MAX_JPEG_SCANS: Final = 64
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
 
-# Limits on 8-bit luma. Set on the photo set, where they flag under 1 photo in 500, against the same photos darkened, burnt out and smeared.
+# Limits on 8-bit luma, set on the training photos: they flag 1 photo in 1,000 or fewer, and nearly all of the same
+# photos darkened to an eighth, burnt out, or smeared over a twelfth of their height.
 DARK_BELOW: Final = 36  # the brightest twentieth of the picture is darker than this
 BLOWN_OUT_ABOVE: Final = 236  # the darkest twentieth of the picture is brighter than this
-BLURRED_BELOW: Final = 10  # the sharpest hundredth of all steps between neighbouring pixels is smaller than this
+BLURRED_BELOW: Final = 11  # of all steps between neighbouring pixels, even the largest are smaller than this ...
+SHARPEST: Final = 0.003  # ... where the largest means this share: a hundred steps, an outline, at 128 pixels
 
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -30,8 +32,8 @@ _UPRIGHT: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What Pillow's readers raise on damaged bytes; SyntaxError is how its PNG reader reports a broken chunk. MemoryError is not
-# among them: it says nothing of the image.
+# What Pillow's readers raise on damaged bytes; SyntaxError is how its PNG reader reports a broken chunk.
+# MemoryError is not among them: it says nothing of the image.
 _DAMAGED: Final = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, struct.error)
 
 
@@ -45,7 +47,7 @@ class UndecodableImage(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """What a model sees: `pixels` is uint8 RGB of shape (size, size, 3), upright, and `quality` says whether it can be judged."""
+    """What a model sees: `pixels`, uint8 RGB of shape (size, size, 3), upright; `quality` says if it can be judged."""
 
     pixels: npt.NDArray[np.uint8]
     quality: Quality
@@ -81,8 +83,8 @@ def _open(data: bytes) -> Image.Image:
     too_large = f"more than {MAX_PIXELS // 1_000_000} megapixels"
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
-    # Pillow warns of a bomb from 89 megapixels and raises from 179. As the limit here is lower, either one is a refusal,
-    # and nothing process-wide (warning filters, MAX_IMAGE_PIXELS) needs to be touched.
+    # Pillow warns of a bomb from 89 megapixels and raises from 179. As the limit here is lower, either one is a
+    # refusal, and nothing process-wide (warning filters, MAX_IMAGE_PIXELS) needs to be touched.
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UndecodableImage(too_large) from error
     except _DAMAGED as error:
@@ -128,7 +130,10 @@ def _quality(square: Image.Image) -> Quality:
     if int(np.searchsorted(below, twentieth)) > BLOWN_OUT_ABOVE:
         return Quality.BLOWN_OUT
     luma = np.asarray(luma_image, dtype=np.int16)
-    steps = np.bincount(np.abs(np.diff(luma, axis=1)).ravel(), minlength=256) + np.bincount(np.abs(np.diff(luma, axis=0)).ravel(), minlength=256)
-    if int(np.searchsorted(np.cumsum(steps), steps.sum() * 0.99)) < BLURRED_BELOW:
+    steps = np.cumsum(
+        np.bincount(np.abs(np.diff(luma, axis=0)).ravel(), minlength=256)
+        + np.bincount(np.abs(np.diff(luma, axis=1)).ravel(), minlength=256)
+    )
+    if int(np.searchsorted(steps, steps[-1] * (1 - SHARPEST))) < BLURRED_BELOW:
         return Quality.BLURRED
     return Quality.OK

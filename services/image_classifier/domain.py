@@ -25,7 +25,7 @@ class Quality(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Probabilities:
-    """Calibrated chances, each 0 to 1, that a cat and that a dog is in the frame; they are independent and need not add up to 1."""
+    """Calibrated chances, each 0 to 1, that a cat and that a dog is in the frame; independent, so their sum is free."""
 
     cat: float
     dog: float
@@ -45,7 +45,7 @@ class PresenceThresholds:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.absent_below <= self.present_above <= 1.0:
-            raise ValueError(f"thresholds {self.absent_below} and {self.present_above} are not in order between 0 and 1")
+            raise ValueError(f"thresholds {self.absent_below}, {self.present_above} are not in order from 0 to 1")
 
     def present(self, probability: float) -> bool | None:
         """Say whether the species is there; None when the probability decides nothing."""

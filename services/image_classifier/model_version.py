@@ -122,39 +122,44 @@ class ModelVersion:
     def load(cls, folder: Path, threads: int = 1) -> "ModelVersion":
         """Read a model version and prove that it can serve.
 
-        `threads` is what one `predict` may use. Raises InvalidModelVersion if a file is missing or too large, the digest
-        differs, the manifest is not valid, or the graph does not take and give what the manifest says.
+        `threads` is what one `predict` may use. Raises InvalidModelVersion if a file is missing or too large, the
+        digest differs, the manifest is not valid, or the graph does not take and give what the manifest says.
         """
         manifest = read_manifest(folder)
         graph = _read(folder / "model.onnx", MAX_MODEL_BYTES)
         if not hmac.compare_digest(hashlib.sha256(graph).hexdigest(), manifest.digest):
-            raise InvalidModelVersion(f"{folder / 'model.onnx'} is not the file that its manifest describes (SHA-256 differs)")
+            raise InvalidModelVersion(f"{folder / 'model.onnx'} is not the file that its manifest describes (SHA-256)")
         # The very bytes that were verified are loaded; a graph from bytes also can't pull in other files.
         model = cls(manifest, _session(graph, threads))
         model._check()
         return model
 
     def logits(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Run the graph on uint8 pixels of shape (n, size, size, 3), n from 1 to MAX_BATCH; gives float32 (n, 2), before calibration."""
+        """Run the graph on uint8 pixels (n, size, size, 3), n up to MAX_BATCH; gives uncalibrated float32 (n, 2)."""
         planes = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
         answer: npt.NDArray[np.float32] = self._session.run(None, {self._input: planes})[0]
         return answer
 
     def predict(self, pictures: Sequence[Picture]) -> list[Prediction]:
-        """Give one prediction a picture, in order; each picture has the manifest's `input_size`. Any number, in batches of MAX_BATCH."""
+        """Give one prediction a picture, in order.
+
+        Each picture has the manifest's `input_size`; any number of them, run in batches of MAX_BATCH.
+        """
         predictions: list[Prediction] = []
         for start in range(0, len(pictures), MAX_BATCH):
             batch = pictures[start : start + MAX_BATCH]
             chances = self.calibrated(self.logits(np.stack([picture.pixels for picture in batch])))
             for picture, (cat, dog) in zip(batch, chances.tolist(), strict=True):
                 probabilities = domain.Probabilities(cat=cat, dog=dog)
-                predictions.append(Prediction(probabilities, domain.label(probabilities, self.thresholds, picture.quality), picture.quality))
+                label = domain.label(probabilities, self.thresholds, picture.quality)
+                predictions.append(Prediction(probabilities, label, picture.quality))
         return predictions
 
     def calibrated(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Turn logits (n, 2) into probabilities (n, 2), kept off exact 0 and 1, which no evidence could ever outweigh."""
+        """Turn logits (n, 2) into probabilities (n, 2), kept off 0 and 1, which no other evidence could outweigh."""
         scaled = np.clip(logits.astype(np.float64) / self._temperature + self._bias, -12.0, 12.0)
-        return 1.0 / (1.0 + np.exp(-scaled))
+        chances: npt.NDArray[np.float64] = 1.0 / (1.0 + np.exp(-scaled))
+        return chances
 
     def _check(self) -> None:
         size = self.manifest.input_size
@@ -167,9 +172,12 @@ class ModelVersion:
             raise InvalidModelVersion("the graph must give one float tensor")
         for n in (1, 3):
             grey = np.full((n, size, size, 3), 128, dtype=np.uint8)
-            answer = self.logits(grey)
+            try:
+                answer = self.logits(grey)
+            except Exception as error:  # as in _session
+                raise InvalidModelVersion(f"the graph fails on {n} grey pictures: {error}") from error
             if answer.shape != (n, 2) or not np.isfinite(answer).all():
-                raise InvalidModelVersion(f"the graph gives shape {answer.shape}, or numbers that are not finite, for {n} grey pictures")
+                raise InvalidModelVersion(f"{n} grey pictures give shape {answer.shape} or numbers not finite")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -200,6 +208,6 @@ def _session(graph: bytes, threads: int) -> ort.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    # onnxruntime's errors have no common type in its public interface; all of them mean that the graph can't be served.
+    # onnxruntime's errors have no common type in its public interface; each means that the graph can't be served.
     except Exception as error:
         raise InvalidModelVersion(f"model.onnx can't be loaded: {error}") from error

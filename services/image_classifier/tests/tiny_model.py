@@ -1,6 +1,6 @@
-"""A real model version of a few hundred bytes, for tests: red pictures are cats, blue ones dogs, violet both, dark green neither.
+"""A real model version of a few hundred bytes, for tests: red is a cat, blue a dog, violet both, dark green neither.
 
-The ONNX file is written by hand (protobuf is tags, lengths and bytes), so that tests need neither torch nor the onnx package.
+The ONNX file is written by hand (protobuf is tags, lengths and bytes), so that tests need neither torch nor onnx.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ _FLOAT, _UINT8 = 1, 2
 
 
 def write_tiny_model(folder: Path, name: str = "tiny", version: str = "1", **changes: Any) -> Path:
-    """Write `model.onnx` and `manifest.json` into a folder and give it back; `changes` replace fields of the manifest."""
+    """Write `model.onnx` and `manifest.json` into a folder, and give it; `changes` replace fields of the manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     graph = tiny_graph()
     (folder / "model.onnx").write_bytes(graph)
@@ -42,14 +42,16 @@ def tiny_graph(size: int = SIZE, batch: str | int = "n", outputs: int = 2) -> by
     """Give the ONNX graph logit = (mean of red or blue - 128) / 8."""
     rows = ([1 / 8, 0.0, 0.0], [0.0, 0.0, 1 / 8])[:outputs]
     nodes = (
-        _node("Cast", ["image"], "real", _field(5, _text(1, "to") + _number(3, _FLOAT) + _number(20, 2)))
+        _node("Cast", ["image"], "real", _setting("to", _FLOAT))
         + _node("GlobalAveragePool", ["real"], "means")
         + _node("Flatten", ["means"], "flat")
-        + _node("Gemm", ["flat", "weights", "bias"], "logits", _field(5, _text(1, "transB") + _number(3, 1) + _number(20, 2)))
+        + _node("Gemm", ["flat", "weights", "bias"], "logits", _setting("transB", 1))
     )
-    weights = _tensor("weights", [outputs, 3], [value for row in rows for value in row]) + _tensor("bias", [outputs], [-16.0] * outputs)
-    graph = nodes + _text(2, "tiny") + weights
-    graph += _field(11, _value("image", _UINT8, [batch, 3, size, size])) + _field(12, _value("logits", _FLOAT, [batch, outputs]))
+    weights = _tensor("weights", [outputs, 3], [value for row in rows for value in row])
+    weights += _tensor("bias", [outputs], [-16.0] * outputs)
+    given = _field(11, _value("image", _UINT8, [batch, 3, size, size]))
+    answered = _field(12, _value("logits", _FLOAT, [batch, outputs]))
+    graph = nodes + _text(2, "tiny") + weights + given + answered
     return _number(1, 8) + _field(7, graph) + _field(8, _text(1, "") + _number(2, 17))
 
 
@@ -75,6 +77,10 @@ def _text(tag: int, text: str) -> bytes:
 
 def _node(operator: str, inputs: list[str], output: str, attributes: bytes = b"") -> bytes:
     return _field(1, b"".join(_text(1, i) for i in inputs) + _text(2, output) + _text(4, operator) + attributes)
+
+
+def _setting(name: str, value: int) -> bytes:
+    return _field(5, _text(1, name) + _number(3, value) + _number(20, 2))
 
 
 def _tensor(name: str, shape: list[int], values: list[float]) -> bytes:

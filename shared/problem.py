@@ -13,7 +13,9 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = structlog.get_logger(__name__)
 
@@ -53,8 +55,37 @@ def unavailable(detail: str, retry_after_s: int = 5) -> Problem:
     return Problem(503, "unavailable", detail, headers={"Retry-After": str(retry_after_s)})
 
 
+class TellTooLarge:
+    """ASGI middleware that makes a problem document of the plain 413 with which Starlette's body limit answers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        replaced = False
+
+        async def tell(message: Message) -> None:
+            nonlocal replaced
+            if message["type"] == "http.response.start" and message["status"] == 413:
+                replaced = Headers(raw=message["headers"]).get("content-type") != MEDIA_TYPE
+                if replaced:
+                    await too_large().response()(scope, receive, send)
+            if not replaced:
+                await send(message)
+
+        await self.app(scope, receive, tell)
+
+
+def too_large() -> Problem:
+    """Return the 413 of a body past its address's limit."""
+    return Problem(413, "content-too-large", "The body is larger than this address takes. Send a smaller one.")
+
+
 def install(app: FastAPI) -> None:
     """Make every error of `app` a problem document."""
+    # The body limit answers from outside every middleware that can be added, so it has to be wrapped whole.
+    build = app.build_middleware_stack
+    app.build_middleware_stack = lambda: TellTooLarge(build())  # type: ignore[method-assign]  # see above
 
     @app.exception_handler(Problem)
     async def _problem(request: Request, problem: Problem) -> JSONResponse:
@@ -71,6 +102,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 413:
+            return too_large().response()
         slug = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
         return Problem(error.status_code, slug, _advice(request, error), headers=error.headers).response()
 
@@ -86,6 +119,4 @@ def _advice(request: Request, error: HTTPException) -> str:
         return "Nothing is at this address. /docs lists what this service answers."
     if error.status_code == 405:
         return f"{request.method} is not answered here. /docs lists what is."
-    if error.status_code == 413:
-        return "The body is larger than this address takes. Send a smaller one."
     return str(error.detail)

@@ -71,6 +71,9 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.engine = _engine(url)
+        # SQLite's transactions see one snapshot as they are; PostgreSQL's default gives a new one to each statement.
+        isolated = {} if self.engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+        self._snapshots = self.engine.execution_options(**isolated)
         self._waiting: queue.Queue[tuple[Callable[[Connection], Any], Future[Any]] | None] = queue.Queue(WAITING_LIMIT)
         self._writer = threading.Thread(target=self._write_forever, name="database-writer", daemon=True)
         self._writer.start()
@@ -78,7 +81,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Give a connection whose statements see one snapshot; nothing done on it is kept."""
-        with self.engine.connect() as connection:
+        with self._snapshots.connect() as connection:
             yield connection
             connection.rollback()
 

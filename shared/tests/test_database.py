@@ -1,0 +1,189 @@
+"""Writes share commits without failing each other, on SQLite and on PostgreSQL."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, func, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from shared import database as module
+from shared.database import Database, Instant, microseconds, migrate
+from shared.problem import Problem
+
+metadata = MetaData()
+things = Table(
+    "things", metadata, Column("id", Integer, primary_key=True), Column("name", Text), Column("seen_at", Instant)
+)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    database.write(metadata.create_all)
+    yield database
+    database.close()
+
+
+def add(identity: int) -> Callable[[Connection], int]:
+    def change(connection: Connection) -> int:
+        connection.execute(insert(things).values(id=identity, name=f"thing {identity}"))
+        return identity
+
+    return change
+
+
+def identities(database: Database) -> list[int]:
+    with database.read() as connection:
+        return list(connection.execute(select(things.c.id).order_by(things.c.id)).scalars())
+
+
+class Gate:
+    """Holds the writer inside one transaction until it is opened, so that what comes after must wait together."""
+
+    def __init__(self, database: Database) -> None:
+        self._inside, self._open = threading.Event(), threading.Event()
+        self.future = database.submit(self._hold)
+        assert self._inside.wait(20)
+
+    def _hold(self, connection: Connection) -> None:
+        self._inside.set()
+        assert self._open.wait(20)
+
+    def open(self) -> None:
+        self._open.set()
+        self.future.result(20)
+
+
+def test_a_write_is_durable_when_it_returns(database: Database) -> None:
+    assert database.write(add(1)) == 1
+    assert identities(database) == [1]
+
+
+def test_the_neighbours_of_a_failing_write_commit(database: Database) -> None:
+    database.write(add(1))
+    gate = Gate(database)
+
+    def half_then_fail(connection: Connection) -> None:
+        add(10)(connection)
+        raise RuntimeError("changed its mind")
+
+    def problem(connection: Connection) -> None:
+        raise Problem(409, "other-content", "Use another id.")
+
+    futures: list[Future[object]] = [
+        database.submit(change) for change in (add(2), add(1), add(3), half_then_fail, problem, add(4))
+    ]
+    gate.open()
+    failures = [type(future.exception(20)) for future in futures]
+    assert failures == [type(None), IntegrityError, type(None), RuntimeError, Problem, type(None)]
+    assert identities(database) == [1, 2, 3, 4]
+
+
+def test_writes_that_wait_together_share_a_commit(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[float] = []
+    monkeypatch.setattr(module.TOGETHER, "observe", sizes.append)
+    gate = Gate(database)
+    futures = [database.submit(add(number)) for number in range(20)]
+    gate.open()
+    assert [future.result(20) for future in futures] == list(range(20))
+    assert sizes == [1, 20]
+
+
+def test_a_full_queue_answers_503_with_when_to_retry(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(database)
+    futures = [database.submit(add(number)) for number in range(module.WAITING_LIMIT)]
+    with pytest.raises(Problem) as refused:
+        database.submit(add(-1))
+    assert refused.value.status == 503
+    assert refused.value.headers["Retry-After"]
+    gate.open()
+    assert futures[-1].result(20) == module.WAITING_LIMIT - 1
+    assert database.write(add(-1)) == -1
+
+
+def test_a_reader_sees_one_snapshot_and_keeps_nothing(database: Database) -> None:
+    database.write(add(1))
+    with database.read() as connection:
+        before = connection.execute(select(func.count()).select_from(things)).scalar_one()
+        database.write(add(2))
+        assert connection.execute(select(func.count()).select_from(things)).scalar_one() == before
+    assert identities(database) == [1, 2]
+
+
+def test_what_is_done_while_reading_is_not_kept(database: Database) -> None:
+    with database.read() as connection:
+        add(5)(connection)
+    assert identities(database) == []
+
+
+def test_closing_finishes_what_waits(database_url: str) -> None:
+    first = Database(database_url)
+    first.write(metadata.create_all)
+    gate = Gate(first)
+    futures = [first.submit(add(number)) for number in range(5)]
+    threading.Timer(0.1, gate.open).start()
+    first.close()
+    assert all(future.done() for future in futures)
+    second = Database(database_url)
+    assert identities(second) == list(range(5))
+    second.close()
+
+
+def test_two_processes_worth_of_writers_wait_for_each_other(database_url: str) -> None:
+    one, two = Database(database_url), Database(database_url)
+    one.write(metadata.create_all)
+    futures = [(one if number % 2 else two).submit(add(number)) for number in range(100)]
+    assert sorted(future.result(30) for future in futures) == list(range(100))
+    one.close()
+    two.close()
+
+
+def test_times_are_kept_to_the_microsecond_in_utc(database: Database) -> None:
+    moment = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=timezone(timedelta(hours=1)))
+    database.write(lambda connection: connection.execute(insert(things).values(id=1, seen_at=moment)) and None)
+    with database.read() as connection:
+        kept = connection.execute(select(things.c.seen_at)).scalar_one()
+    assert kept == moment
+    assert kept.tzinfo is UTC
+    assert microseconds(datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)) == -1
+
+
+ENV = """
+from sqlalchemy import MetaData
+from shared.database import run_migrations
+run_migrations(MetaData())
+"""
+REVISION = """
+import time
+import sqlalchemy as sa
+from alembic import op
+revision = "0001"
+down_revision = None
+def upgrade():
+    op.create_table("runs", sa.Column("n", sa.Integer))
+    op.execute("INSERT INTO runs VALUES (1)")
+    time.sleep(0.3)  # long enough for the others to arrive
+"""
+
+
+def test_processes_that_start_together_migrate_once(database_url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "migrations"
+    (folder / "versions").mkdir(parents=True)
+    (folder / "env.py").write_text(ENV)
+    (folder / "versions" / "0001_first.py").write_text(REVISION)
+    script = "import sys, pathlib; from shared.database import migrate; migrate(sys.argv[1], pathlib.Path(sys.argv[2]))"
+    command = [sys.executable, "-c", script, database_url, str(folder)]
+    together = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    outcomes = [(process.communicate(timeout=60)[1], process.returncode) for process in together]
+    assert [code for _, code in outcomes] == [0, 0, 0], outcomes
+    migrate(database_url, folder)
+    database = Database(database_url)
+    with database.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM runs").scalar_one() == 1
+    database.close()

@@ -1,0 +1,154 @@
+"""Fetches the images of a chunk from camera_ingest: one request over a kept-alive connection, one image at a time.
+
+FetchFailed
+  camera_ingest can't be reached, answers with an error, or its answer is not what it should be.
+"""
+
+import json
+import tarfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO, Final, cast
+from urllib.parse import urlsplit
+
+import httpx
+
+from shared.tokens import ServiceToken
+
+MAX_IMAGE_BYTES: Final = 10_000_000
+MAX_INDEX_BYTES: Final = 100_000
+BLOCK: Final = 64 * 1024
+# camera_ingest closes a connection after 30 s of silence; a request must not meet it half closed.
+KEEP_ALIVE_S: Final = 15
+
+
+class FetchFailed(Exception):
+    """The images, or the rest of them, can't be had now; the message is one line for the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The answer of camera_ingest: the `state` of each receipt that it knows, then the bytes of the accepted ones.
+
+    `members` gives (receipt, bytes), or (receipt, None) for an image that is too large; it can be walked once, and
+    raises FetchFailed if the connection is cut in the middle.
+    """
+
+    states: dict[str, str]
+    members: Iterator[tuple[str, bytes | None]]
+
+
+def create_client(timeout_s: float) -> httpx.Client:
+    """Return a client that keeps its connection and follows no redirect."""
+    return httpx.Client(
+        timeout=httpx.Timeout(timeout_s, connect=3.0),
+        limits=httpx.Limits(max_connections=2, keepalive_expiry=KEEP_ALIVE_S),
+        headers={"Accept-Encoding": "identity", "Accept": "application/x-tar"},
+        trust_env=False,
+    )
+
+
+def same_origin(url: str, other: str) -> bool:
+    """Return whether both URLs have the same scheme, host and port; a URL with user or password never matches."""
+    try:
+        first, second = urlsplit(url), urlsplit(other)
+        ports = [part.port or {"http": 80, "https": 443}.get(part.scheme) for part in (first, second)]
+    except ValueError:
+        return False
+    return (
+        first.scheme in ("http", "https")
+        and "@" not in first.netloc
+        and (first.scheme, first.hostname, ports[0]) == (second.scheme, second.hostname, ports[1])
+    )
+
+
+@contextmanager
+def fetch(
+    client: httpx.Client, token: ServiceToken, url: str, receipts: Sequence[str], deadline_s: float
+) -> Iterator[Images]:
+    """Ask `url` for the images of `receipts`; the answer is read while it is walked, within `deadline_s` in all.
+
+    Raises FetchFailed.
+    """
+    try:
+        with client.stream("POST", url, json={"receipts": list(receipts)}, headers=token.header()) as response:
+            if response.status_code != 200:
+                raise FetchFailed(f"camera_ingest answered {response.status_code}")
+            # tar rounds each member up to 512 bytes, adds as much before it, and ends in up to 10 kB of zeros.
+            limit = MAX_INDEX_BYTES + len(receipts) * (MAX_IMAGE_BYTES + 2048) + 20_000
+            body = _Body(response.iter_raw(BLOCK), limit, time.monotonic() + deadline_s)
+            with tarfile.open(fileobj=cast("BinaryIO", body), mode="r|", bufsize=BLOCK) as archive:  # it only reads
+                states = _index(archive)
+                yield Images(states, _members(archive, states))
+            body.drain()
+    except httpx.HTTPError as error:
+        raise FetchFailed(f"camera_ingest: {type(error).__name__}") from error
+    except (tarfile.TarError, EOFError) as error:
+        raise FetchFailed(f"the answer of camera_ingest is not a whole tar ({error})") from error
+
+
+def _index(archive: tarfile.TarFile) -> dict[str, str]:
+    member = archive.next()
+    if member is None or member.name != "index.json" or member.size > MAX_INDEX_BYTES:
+        raise FetchFailed("the answer of camera_ingest has no index")
+    try:
+        frames = json.loads(_read(archive, member))["frames"]
+        return {str(frame["receipt"]): str(frame["state"]) for frame in frames}
+    except (ValueError, KeyError, TypeError) as error:
+        raise FetchFailed(f"the index of camera_ingest is not valid ({type(error).__name__})") from error
+
+
+def _members(archive: tarfile.TarFile, states: dict[str, str]) -> Iterator[tuple[str, bytes | None]]:
+    try:
+        while (member := archive.next()) is not None:
+            if member.name in states:
+                yield member.name, _read(archive, member) if member.size <= MAX_IMAGE_BYTES else None
+    except httpx.HTTPError as error:
+        raise FetchFailed(f"camera_ingest: {type(error).__name__}") from error
+    except (tarfile.TarError, EOFError) as error:
+        raise FetchFailed(f"the answer of camera_ingest is not a whole tar ({error})") from error
+
+
+def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(member)
+    if file is None:
+        raise FetchFailed("the answer of camera_ingest has a member that is no file")
+    return file.read()
+
+
+class _Body:
+    """What a tar reader wants of a file, on top of a streamed answer; raises FetchFailed past its bounds."""
+
+    def __init__(self, blocks: Iterator[bytes], limit: int, deadline: float) -> None:
+        self._blocks = blocks
+        self._left = limit
+        self._deadline = deadline
+        self._rest = b""
+
+    def read(self, size: int) -> bytes:
+        parts, missing = [self._rest[:size]], size - len(self._rest)
+        self._rest = self._rest[size:]
+        while missing > 0:
+            block = self._next()
+            if not block:
+                break
+            parts.append(block[:missing])
+            self._rest = block[missing:]
+            missing -= len(block)
+        return b"".join(parts)
+
+    def drain(self) -> None:
+        """Read what follows the archive, so that the connection can be used again."""
+        while self._next():
+            pass
+
+    def _next(self) -> bytes:
+        block = next(self._blocks, b"")
+        self._left -= len(block)
+        if self._left < 0:
+            raise FetchFailed("the answer of camera_ingest is larger than its images may be")
+        if time.monotonic() > self._deadline:
+            raise FetchFailed("camera_ingest took too long to send the images")
+        return block

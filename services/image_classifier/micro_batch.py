@@ -1,0 +1,81 @@
+"""Concurrent requests share forward passes without ever waiting for company.
+
+A batch is whatever queued up while the last one ran, at most `batch_limit`: a request that comes alone is run at
+once, and under load the batches fill by themselves.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+from shared.problem import unavailable
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class MicroBatcher(Generic[T, R]):
+    """Runs `run(items)` in one thread; it gives, in order, a result or an exception for each item.
+
+    Belongs to one event loop. At most `waiting_limit` items wait.
+    """
+
+    def __init__(
+        self, run: Callable[[Sequence[T]], Sequence[R | Exception]], *, batch_limit: int, waiting_limit: int
+    ) -> None:
+        self._run = run
+        self._batch_limit = batch_limit
+        self._waiting_limit = waiting_limit
+        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._running: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="micro-batch")
+
+    async def submit(self, item: T) -> R:
+        """Return the result of `item`. Raises its exception, or Problem 503 when too many wait.
+
+        A caller that is cancelled takes only its own item away.
+        """
+        if len(self._waiting) >= self._waiting_limit:
+            raise unavailable("Too many images wait for the model. Send it again shortly.", 1)
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._running is None:
+            self._running = asyncio.create_task(self._work())
+        return await future
+
+    async def close(self) -> None:
+        """Finish what waits, then end the thread."""
+        if self._running is not None:
+            await self._running
+        self._thread.shutdown()
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while batch := self._take():
+                items = [item for item, _ in batch]
+                try:
+                    results = await loop.run_in_executor(self._thread, self._run, items)
+                    if len(results) != len(items):
+                        raise RuntimeError(f"{len(results)} results for {len(items)} items")
+                except Exception as error:  # noqa: BLE001 - it belongs to those who wait for this batch
+                    results = [error] * len(batch)
+                for (_, future), result in zip(batch, results, strict=True):
+                    if future.done():  # its caller has gone
+                        continue
+                    if isinstance(result, Exception):
+                        future.set_exception(result)
+                    else:
+                        future.set_result(result)
+        finally:
+            self._running = None
+
+    def _take(self) -> list[tuple[T, "asyncio.Future[R]"]]:
+        batch: list[tuple[T, asyncio.Future[R]]] = []
+        while self._waiting and len(batch) < self._batch_limit:
+            item, future = self._waiting.popleft()
+            if not future.done():
+                batch.append((item, future))
+        return batch

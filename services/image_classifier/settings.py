@@ -1,0 +1,58 @@
+"""The classifier's settings; see shared/settings.py for the common ones and for how they are read."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from shared.settings import ServiceSettings
+
+
+def _port_after_base(number: int) -> Any:
+    return lambda earlier: earlier["base_port"] + number
+
+
+class Settings(ServiceSettings):
+    """Settings of the classifier's two processes."""
+
+    model_config = SettingsConfigDict(env_prefix="HUELLA_CLASSIFIER_")
+
+    port: int = Field(
+        default_factory=_port_after_base(2), ge=1, le=65535, description="Port of the HTTP service; base port + 2."
+    )
+    worker_metrics_port: int = Field(
+        default_factory=_port_after_base(12), ge=1, le=65535, description="Port of a worker's metrics; base port + 12."
+    )
+    ingest_url: str = Field(
+        default_factory=lambda earlier: f"http://127.0.0.1:{earlier['base_port'] + 1}",
+        validation_alias="HUELLA_INGEST_URL",
+        pattern=r"^https?://[^\s?#]*[^\s?#/]$",
+        max_length=400,
+        description="Where camera_ingest is; images are fetched from there and from nowhere else.",
+    )
+    models: Path = Field(
+        Path(__file__).parent / "models", description="Folder of model versions: `<name>/<version>/manifest.json`."
+    )
+    model: str = Field("huella", pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="Name of the default model.")
+    version: str = Field("1", pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="Its version.")
+    threads: int = Field(
+        1, ge=1, le=64, description="Threads of one forward pass; a process is meant to use one core: add processes."
+    )
+
+    fetch_timeout_s: float = Field(10.0, gt=0, description="Longest silence of camera_ingest while images are fetched.")
+    fetch_deadline_s: float = Field(30.0, gt=0, description="Longest time that fetching and decoding a chunk may take.")
+    task_deadline_s: float = Field(60.0, gt=0, description="A worker whose task takes longer ends itself.")
+    memory_limit_bytes: int = Field(
+        1_500_000_000, gt=0, description="A worker whose resident memory is larger ends itself."
+    )
+    deaf_s: float = Field(
+        30.0, gt=0, description="A worker that consumes nothing for this long while messages wait ends itself."
+    )
+
+    body_deadline_s: float = Field(15.0, gt=0, description="Longest time in which a caller may send an image.")
+    predictions_at_once: int = Field(
+        32, ge=1, le=1000, description="Images held in memory at once by the HTTP service; more are answered 503."
+    )
+    decoders: int = Field(2, ge=1, le=64, description="Images that the HTTP service decodes at the same time.")
+    batch_limit: int = Field(16, ge=1, le=64, description="Most images of one forward pass of the HTTP service.")

@@ -1,0 +1,96 @@
+"""The worker: takes chunks from the queue, one at a time, and publishes their estimates.
+
+It runs `--pool solo`: one process, one core, scaled by starting more. A watchdog ends a process that can't go on, and
+whoever supervises it starts a fresh one; what it held is offered again by ingest's relay.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import structlog
+from celery import Celery, signals
+from kombu.exceptions import OperationalError
+from prometheus_client import start_http_server
+from redis import RedisError
+
+from services.image_classifier import images
+from services.image_classifier.classify import Decode, PublishFailed, Tools, classify_frames
+from services.image_classifier.decode import decode
+from services.image_classifier.settings import Settings
+from services.image_classifier.store import load_default
+from shared import logs
+from shared.broker import (
+    CLASSIFY_FRAMES,
+    RECORD_ESTIMATES,
+    create_celery,
+    create_redis,
+    messages_waiting,
+    worker_arguments,
+)
+from shared.tokens import ServiceToken, Signer
+from shared.watchdog import Watchdog
+
+log = structlog.get_logger(__name__)
+
+
+def main() -> None:
+    """Run a worker with the settings of the environment until SIGTERM."""
+    run(Settings())
+
+
+def run(settings: Settings, decode: Decode = decode) -> None:
+    """Run a worker until SIGTERM; the task in hand is finished first."""
+    logs.configure("image_classifier", settings.log_format, settings.log_level)
+    app = create_celery("image_classifier", settings.broker_url)
+    tools = Tools(
+        ingest_url=settings.ingest_url,
+        model=load_default(settings),
+        decode=decode,
+        fetch=partial(
+            images.fetch,
+            images.create_client(settings.fetch_timeout_s),
+            ServiceToken(Signer(settings.keys_folder, "image_classifier"), "camera_ingest"),
+            deadline_s=settings.fetch_deadline_s,
+        ),
+        publish=publisher(app),
+    )
+    watchdog = Watchdog(
+        deadline_s=settings.task_deadline_s,
+        memory_bytes=settings.memory_limit_bytes,
+        deaf_s=settings.deaf_s,
+        messages_waiting=partial(messages_waiting, create_redis(settings.broker_url), CLASSIFY_FRAMES),
+    )
+
+    @app.task(name=CLASSIFY_FRAMES)  # type: ignore[untyped-decorator]  # Celery has no types
+    def task(message: Any = None) -> None:
+        with watchdog.task():
+            classify_frames(message, tools)
+
+    # A receiver of this signal keeps Celery's hands off the logs, which are configured already.
+    signals.setup_logging.connect(_keep_logs, weak=False)
+    start_http_server(settings.worker_metrics_port, addr=settings.host)
+    watchdog.start()
+    log.info("worker starts", model=tools.model.manifest.name, version=tools.model.manifest.version)
+    # Quiet, because the banner is no JSON.
+    app.worker_main(["--quiet", *worker_arguments(CLASSIFY_FRAMES)])
+
+
+def publisher(app: Celery) -> Callable[[dict[str, object]], None]:
+    """Return what publishes a `record_estimates` message over a kept connection; it raises PublishFailed, soon."""
+
+    def publish(message: dict[str, object]) -> None:
+        try:
+            app.send_task(RECORD_ESTIMATES, args=[message])
+        except (OperationalError, RedisError, OSError) as error:
+            raise PublishFailed(f"{type(error).__name__}: {str(error)[:200]}") from error
+
+    return publish
+
+
+def _keep_logs(**_: Any) -> None:
+    """Do nothing, on purpose."""
+
+
+if __name__ == "__main__":
+    main()

@@ -45,5 +45,5 @@ def configure(service: str, form: Literal["json", "console"] = "json", level: st
         logging.getLogger(name).propagate = True
     # A line a request says less than the metrics do, and may hold what a caller put into its URL.
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
-    for noisy in ("httpx", "httpcore", "alembic.runtime.plugins"):
+    for noisy in ("httpx", "httpcore", "alembic.runtime.plugins", "celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,59 @@
+# Everything is run from here; `make` alone lists it. A Python 3.11 or 3.12 is all that is needed: PYTHON=... chooses one.
+.DEFAULT_GOAL := help
+export PYTHON
+PY := .venv/bin/python
+PY_TRAIN := .venv-train/bin/python
+SERVICES := camera_ingest image_classifier aggregation
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/.runs ## Watch the system at work on photos: drawn ones, or those of PHOTOS=folder; DURATION=seconds ends it
+	@$(PY) -m deploy.local.demo $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(DURATION),--duration $(DURATION))
+
+up: .venv/.runs ## Start the system in the foreground: ports from HUELLA_PORT (8000), data in HUELLA_DATA (.huella)
+	@$(PY) -m deploy.local.up
+
+token: .venv/.runs ## Print a token: ROLE=viewer, operator or admin; DAYS=30
+	@$(PY) -m deploy.local.token --role "$(ROLE)" --days $(or $(DAYS),30)
+
+setup: .venv/.runs .venv/.tests ## Make .venv with all that runs and tests the system
+
+test: .venv/.tests ## Run every test that this machine can run; ARGS go to pytest
+	$(PY) -m pytest $(ARGS)
+
+check: .venv/.tests ## Check style, types and who imports whom
+	$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && .venv/bin/lint-imports
+
+contracts: .venv/.tests ## Write the messages' JSON Schemas and each service's OpenAPI
+	$(PY) -m tests.contract.export
+
+bench-latency: .venv/.tests ## Measure the time from a camera's PUT to the status that shows it
+	$(PY) -m tests.benchmarks.latency
+
+train: .venv-train/.trains ## Train a model version: DATA=folder of photos, OUT=folder to write
+	$(PY_TRAIN) -m services.image_classifier.training.train --data "$(DATA)" --out "$(OUT)"
+
+evaluate: .venv-train/.trains ## Measure a model version: DATA=folder of photos, MODEL=folder; a report in JSON
+	@$(PY_TRAIN) -m services.image_classifier.training.evaluate --data "$(DATA)" --model "$(MODEL)"
+
+setup-train: .venv-train/.trains ## Make .venv-train with what training needs (torch)
+
+lock: .venv/.tests ## Pin what the requirements.in files ask for; ARGS=--upgrade takes the newest
+	$(LOCK) tests/requirements.in $(ARGS) -o tests/requirements.txt
+	for part in deploy/local $(SERVICES:%=services/%); do $(LOCK) $$part/requirements.in -c tests/requirements.txt -o $$part/requirements.txt || exit 1; done
+LOCK := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+clean: ## Remove the environments and caches; the data in .huella stays
+	rm -rf .venv .venv-train .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build
+
+.venv/.runs: deploy/local/requirements.txt
+	@deploy/local/setup .venv $< && touch $@
+
+.venv/.tests: tests/requirements.txt
+	@deploy/local/setup .venv $< && touch .venv/.runs $@
+
+.venv-train/.trains: services/image_classifier/requirements-train.txt
+	@deploy/local/setup .venv-train $< && touch $@
+
+.PHONY: help demo up token setup test check contracts bench-latency train evaluate setup-train lock clean

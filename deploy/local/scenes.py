@@ -41,18 +41,34 @@ def animals_of(label: str, seed: int) -> tuple[Animal, ...]:
     return tuple(Animal(species, seed) for species in get_args(Species) if label in (species, "both"))
 
 
-def draw_scene(kennel: int, animals: Sequence[Animal], moment: int, size: tuple[int, int] = (1280, 720)) -> Image.Image:
-    """Return what the camera of `kennel` sees at `moment` (both are seeds), `size` pixels wide and high, RGB."""
-    room = np.random.default_rng([1, kennel])
+def draw_scene(
+    kennel: int, animals: Sequence[Animal], moment: int, size: tuple[int, int] = (1280, 720), pose: int | None = None
+) -> Image.Image:
+    """Return what the camera of `kennel` sees at `moment`, `size` pixels wide and high, RGB.
+
+    Kennel, moment and pose are seeds. Animals hold themselves anew at every moment, unless the same `pose` is given
+    for several: then only light and noise differ, and drawing is quicker.
+    """
+    quiet = _at_rest(kennel, tuple(animals), moment if pose is None else pose, size)
     now = np.random.default_rng([2, kennel, moment])
+    return _expose(quiet, now, night=now.random() < 0.04)
+
+
+@lru_cache(maxsize=16)
+def _at_rest(kennel: int, animals: tuple[Animal, ...], pose: int, size: tuple[int, int]) -> Image.Image:
+    """The room with its animals, before the camera's own traits."""
+    room = np.random.default_rng([1, kennel])
+    held = np.random.default_rng([6, kennel, pose])
     light, floor_at, barred = room.uniform(-1, 1), room.uniform(0.36, 0.5), room.random() < 0.4
     picture = _room(kennel, size, light, floor_at).copy()
-    places = np.linspace(0.5 - 0.17 * (len(animals) - 1), 0.5 + 0.17 * (len(animals) - 1), max(1, len(animals)))
-    for animal, place in zip(animals, now.permutation(places), strict=False):
-        _place(picture, animal, float(place), floor_at, light, now)
+    between, play = (0.21, 0.05) if len(animals) > 1 else (0, 0.1)
+    places = np.linspace(0.5 - between, 0.5 + between, len(animals))
+    # The dog first, so that a small cat is not hidden behind it.
+    for animal, place in zip(reversed(animals), held.permutation(places), strict=True):
+        _place(picture, animal, float(place + held.uniform(-play, play)), floor_at, light, held)
     if barred:
         _bars(picture, kennel)
-    return _expose(picture, now, night=now.random() < 0.04)
+    return picture
 
 
 def draw(label: str, seed: int, size: tuple[int, int] = (1280, 720)) -> Image.Image:
@@ -178,7 +194,7 @@ def _place(
     # The edge of a photographed animal is soft, and its fur lets the background through.
     red, green, blue, alpha = drawn.split()
     drawn = Image.merge("RGBA", (red, green, blue, alpha.filter(ImageFilter.GaussianBlur(max(0.7, side / 450)))))
-    x = int((place + now.uniform(-0.1, 0.1)) * width - side / 2)
+    x = int(place * width - side / 2)
     y = int(ground - side * (1 - GROUND / EXTENT))
     flat, margin = side // 7, side // 14
     shadow = Image.new("L", (side + 2 * margin, flat + 2 * margin), 0)
@@ -209,7 +225,7 @@ def _expose(picture: Image.Image, now: np.random.Generator, *, night: bool) -> I
     """Return the picture with a camera's own traits: exposure, colour, lens blur, vignette and noise."""
     width, height = picture.size
     pixels: Floats = np.asarray(
-        picture.filter(ImageFilter.GaussianBlur(width / 1280 * now.uniform(0.4, 1.1))), dtype=np.float32
+        picture.filter(ImageFilter.BoxBlur(width / 1280 * now.uniform(0.3, 1.0))), dtype=np.float32
     )
     if night:  # infrared light: no colour, more noise
         pixels = np.repeat(pixels.mean(axis=2, keepdims=True), 3, axis=2) * 0.85

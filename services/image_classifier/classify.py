@@ -182,13 +182,13 @@ def predict_each(model: ModelVersion, pictures: Sequence[Picture]) -> list[Predi
 
 def _decode(frame: FrameToClassify, content: bytes | None, tools: Tools) -> Picture | Result:
     if content is None:
-        return _retry(frame.receipt, "the image is larger than camera_ingest may take")
+        return _rejected(frame.receipt, "larger than the classifier takes")
     if not hmac.compare_digest(hashlib.sha256(content).hexdigest(), frame.sha256):
         return _retry(frame.receipt, "the bytes are not those that the camera sent (SHA-256)")
     try:
         return tools.decode(content, tools.model.manifest.input_size)
     except UndecodableImage as error:
-        return RejectedResult(outcome="rejected", receipt=frame.receipt, reason=error.reason[:REASON_LIMIT])
+        return _rejected(frame.receipt, error.reason)
     except Exception as error:  # noqa: BLE001 - whatever one image does to its reader is no matter of its neighbours
         log.error("decoding failed", receipt=frame.receipt, kind=type(error).__name__, error=str(error)[:200])
         return _retry(frame.receipt, f"decoding failed: {type(error).__name__}")
@@ -214,6 +214,10 @@ def _result(frame: FrameToClassify, prediction: Prediction | Exception, model: M
         version=manifest.version,
         variant=VARIANT,
     )
+
+
+def _rejected(receipt: str, reason: str) -> RejectedResult:
+    return RejectedResult(outcome="rejected", receipt=receipt, reason=reason[:REASON_LIMIT])
 
 
 def _retry(receipt: str, reason: str) -> RetryResult:

@@ -5,9 +5,9 @@ once, and under load the batches fill by themselves.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Generic, TypeVar
 
 from shared.problem import unavailable
@@ -28,7 +28,7 @@ class MicroBatcher(Generic[T, R]):
         self._run = run
         self._batch_limit = batch_limit
         self._waiting_limit = waiting_limit
-        self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
+        self._waiting: dict[asyncio.Future[R], T] = {}  # in the order in which they came
         self._running: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="micro-batch")
 
@@ -40,10 +40,13 @@ class MicroBatcher(Generic[T, R]):
         if len(self._waiting) >= self._waiting_limit:
             raise unavailable("Too many images wait for the model. Send it again shortly.", 1)
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
+        self._waiting[future] = item
         if self._running is None:
             self._running = asyncio.create_task(self._work())
-        return await future
+        try:
+            return await future
+        finally:
+            self._waiting.pop(future, None)  # still there only if the caller was cancelled before its turn
 
     async def close(self) -> None:
         """Finish what waits, then end the thread."""
@@ -54,15 +57,16 @@ class MicroBatcher(Generic[T, R]):
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            while batch := self._take():
-                items = [item for item, _ in batch]
+            while self._waiting:
+                futures = list(islice(self._waiting, self._batch_limit))
+                items = [self._waiting.pop(future) for future in futures]
                 try:
                     results = await loop.run_in_executor(self._thread, self._run, items)
                     if len(results) != len(items):
                         raise RuntimeError(f"{len(results)} results for {len(items)} items")
                 except Exception as error:  # noqa: BLE001 - it belongs to those who wait for this batch
-                    results = [error] * len(batch)
-                for (_, future), result in zip(batch, results, strict=True):
+                    results = [error] * len(items)
+                for future, result in zip(futures, results, strict=True):
                     if future.done():  # its caller has gone
                         continue
                     if isinstance(result, Exception):
@@ -71,11 +75,3 @@ class MicroBatcher(Generic[T, R]):
                         future.set_result(result)
         finally:
             self._running = None
-
-    def _take(self) -> list[tuple[T, "asyncio.Future[R]"]]:
-        batch: list[tuple[T, asyncio.Future[R]]] = []
-        while self._waiting and len(batch) < self._batch_limit:
-            item, future = self._waiting.popleft()
-            if not future.done():
-                batch.append((item, future))
-        return batch

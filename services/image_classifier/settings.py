@@ -42,6 +42,9 @@ class Settings(ServiceSettings):
 
     fetch_timeout_s: float = Field(10.0, gt=0, description="Longest silence of camera_ingest while images are fetched.")
     fetch_deadline_s: float = Field(30.0, gt=0, description="Longest time that fetching and decoding a chunk may take.")
+    image_bytes: int = Field(
+        10 * 1024 * 1024, ge=1024, description="Most bytes of one image of a chunk: no less than camera_ingest takes."
+    )
     task_deadline_s: float = Field(60.0, gt=0, description="A worker whose task takes longer ends itself.")
     memory_limit_bytes: int = Field(
         1_500_000_000, gt=0, description="A worker whose resident memory is larger ends itself."

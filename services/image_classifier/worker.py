@@ -52,6 +52,7 @@ def run(settings: Settings, decode: Decode = decode) -> None:
             images.create_client(settings.fetch_timeout_s),
             ServiceToken(Signer(settings.keys_folder, "image_classifier"), "camera_ingest"),
             deadline_s=settings.fetch_deadline_s,
+            image_bytes=settings.image_bytes,
         ),
         publish=publisher(app),
     )

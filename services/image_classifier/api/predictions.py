@@ -13,7 +13,6 @@ from starlette.requests import ClientDisconnect
 from services.image_classifier.api.problems import problems
 from services.image_classifier.decode import Picture, UndecodableImage, decode
 from services.image_classifier.domain import Label, Quality
-from services.image_classifier.images import MAX_IMAGE_BYTES
 from services.image_classifier.serving import Serving
 from shared.auth import Viewer
 from shared.messages import Probability
@@ -21,6 +20,7 @@ from shared.problem import Problem, unavailable
 
 router = APIRouter(tags=["predictions"])
 
+BODY_LIMIT = 10 * 1024 * 1024
 # Of decode's reasons, those that a 415 tells; all others are a 422.
 NOT_AN_IMAGE = ("empty", "not a JPEG, PNG or WebP image")
 
@@ -71,7 +71,7 @@ def serving(request: Request) -> Serving:
 
 @router.post(
     "/v1/predictions",
-    max_body_size=MAX_IMAGE_BYTES,
+    max_body_size=BODY_LIMIT,
     summary="Say what an image shows",
     response_description="What the default model version says of the image.",
     responses=problems(401, 403, 408, 413, 415, 422, 503),

@@ -68,7 +68,7 @@ class ModelCard(ModelSummary):
 class ModelPage(BaseModel):
     """A page of model versions; `next` is the cursor of the page after it, null at the end."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"items": [SUMMARY], "next": None}})
+    model_config = ConfigDict(json_schema_extra={"example": {"items": [SUMMARY], "next": "huella/1"}})
 
     items: list[ModelSummary]
     next: str | None

@@ -17,7 +17,7 @@ up: .venv/.runs ## Start the system in the foreground: ports from HUELLA_PORT (8
 token: .venv/.runs ## Print a token: ROLE=viewer, operator or admin; DAYS=30
 	@$(PY) -m deploy.local.token --role "$(ROLE)" --days $(or $(DAYS),30)
 
-setup: .venv/.runs .venv/.tests ## Make .venv with all that runs and tests the system
+setup: .venv/.tests ## Make .venv with all that runs and tests the system
 
 test: .venv/.tests ## Run every test that this machine can run; ARGS go to pytest
 	$(PY) -m pytest $(ARGS)

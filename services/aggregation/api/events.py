@@ -1,0 +1,93 @@
+"""The stream of changes, as server-sent events."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from services.aggregation import views
+from services.aggregation.api.pages import Db
+from services.aggregation.listeners import AT_ONCE, Listener, Listeners
+from shared.auth import Viewer
+from shared.database import Database
+from shared.problem import Problem
+
+router = APIRouter(prefix="/v1/adoption-status", tags=["adoption status"])
+
+HEARTBEAT_S = 15
+
+
+@router.get(
+    "/events",
+    response_class=EventSourceResponse,
+    responses={200: {"content": {"text/event-stream": {}}, "description": "An event a change, its id the sequence."}},
+)
+async def stream_changes(
+    caller: Viewer,
+    request: Request,
+    db: Db,
+    after: Annotated[int | None, Query(ge=0, description="Resume after this sequence.")] = None,
+    last_event_id: Annotated[str | None, Header(max_length=20)] = None,
+) -> EventSourceResponse:
+    """Stream changes as they happen; resume by `Last-Event-ID` or `?after=`.
+
+    An event is named by its kind, its id is the sequence. `reset` says that changes in between are no longer kept:
+    GET the adoption status and go on from there. A comment comes every 15 seconds.
+    """
+    listeners: Listeners = request.app.state.listeners
+    resume = _sequence(last_event_id) if last_event_id else after
+    # Entered here and not in the stream, so that one listener too many is told by a 503.
+    stack = AsyncExitStack()
+    listener = await stack.enter_async_context(listeners.listen())
+    return EventSourceResponse(
+        _events(stack, listener, db, resume), ping=HEARTBEAT_S, headers={"Cache-Control": "no-store"}
+    )
+
+
+def _sequence(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise Problem(422, "bad-event-id", "`Last-Event-ID` is not one of this stream. Begin again without it.")
+    return int(text)
+
+
+async def _events(
+    stack: AsyncExitStack, listener: Listener, db: Database, resume: int | None
+) -> AsyncIterator[ServerSentEvent]:
+    async with stack:
+        last, reset = await asyncio.to_thread(_where_to_start, db, resume)
+        if reset:
+            yield ServerSentEvent(json.dumps({"sequence": last}), event="reset", id=str(last))
+        while changes := await asyncio.to_thread(_read, db, last):
+            for change in changes:
+                last = change["sequence"]
+                yield _event(change)
+        while (live := await listener.queue.get()) is not None:
+            if live["sequence"] > last:
+                last = live["sequence"]
+                yield _event(live)
+
+
+def _event(change: dict[str, Any]) -> ServerSentEvent:
+    return ServerSentEvent(json.dumps(change), event=change["kind"], id=str(change["sequence"]))
+
+
+def _where_to_start(db: Database, resume: int | None) -> tuple[int, bool]:
+    """Return the sequence to go on after, and whether what the listener knew can't be continued."""
+    with db.read() as connection:
+        newest = views.newest_sequence(connection)
+        oldest = views.oldest_sequence(connection)
+    if resume is None:
+        return newest, False
+    first_kept = newest + 1 if oldest is None else oldest
+    if resume > newest or resume < first_kept - 1:
+        return newest, True
+    return resume, False
+
+
+def _read(db: Database, after: int) -> list[dict[str, Any]]:
+    with db.read() as connection:
+        return views.changes_after(connection, after, AT_ONCE)

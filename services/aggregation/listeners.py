@@ -1,0 +1,113 @@
+"""One poller a process for all event streams: it asks the database for changes and hands them to every listener."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.aggregation import metrics, views
+from shared.database import Database
+from shared.problem import unavailable
+
+log = structlog.get_logger(__name__)
+
+EVERY_S = 0.25
+AT_ONCE = 500
+BUFFERED = 1000
+
+Change = dict[str, Any]
+
+
+class Listener:
+    """One event stream's own queue; `None` in it ends the stream."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[Change | None] = asyncio.Queue(BUFFERED)
+
+
+class Listeners:
+    """All event streams of a process, at most `limit`."""
+
+    def __init__(self, database: Database, limit: int) -> None:
+        self._database = database
+        self._limit = limit
+        self._listeners: set[Listener] = set()
+        self._last: int | None = None
+        self._someone = asyncio.Event()
+
+    @asynccontextmanager
+    async def polling(self) -> AsyncIterator[None]:
+        """Poll while the app runs; at the end every stream is ended."""
+        task = asyncio.create_task(self._poll())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            for listener in list(self._listeners):
+                self._drop(listener)
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[Listener]:
+        """Give a listener that gets every change from now on. Raises Problem 503 when there are too many."""
+        if len(self._listeners) >= self._limit:
+            raise unavailable("Too many event streams are open. Try again shortly, or poll with If-None-Match.", 5)
+        listener = Listener()
+        self._listeners.add(listener)
+        self._someone.set()
+        metrics.LISTENERS.set(len(self._listeners))
+        try:
+            yield listener
+        finally:
+            self._listeners.discard(listener)
+            metrics.LISTENERS.set(len(self._listeners))
+
+    async def _poll(self) -> None:
+        failing = False
+        while True:
+            await self._someone.wait()
+            try:
+                changes = await asyncio.to_thread(self._new_changes)
+                failing = False
+            except SQLAlchemyError as error:
+                if not failing:
+                    log.warning("changes can't be read; trying on", kind=type(error).__name__)
+                failing, changes = True, []
+            for change in changes:
+                self._hand_out(change)
+            if len(changes) < AT_ONCE:
+                await asyncio.sleep(EVERY_S)
+            if not self._listeners:
+                self._someone.clear()
+                self._last = None
+
+    def _new_changes(self) -> list[Change]:
+        with self._database.read() as connection:
+            newest = views.newest_sequence(connection)
+            if self._last is None or newest < self._last:
+                # A listener registers before it reads the past from the database, so nothing falls in between.
+                self._last = newest
+            if newest == self._last:
+                return []
+            changes = views.changes_after(connection, self._last, AT_ONCE)
+        self._last = changes[-1]["sequence"] if changes else newest
+        return changes
+
+    def _hand_out(self, change: Change) -> None:
+        for listener in list(self._listeners):
+            try:
+                listener.queue.put_nowait(change)
+            except asyncio.QueueFull:
+                metrics.LISTENERS_DROPPED.inc()
+                self._drop(listener)
+
+    def _drop(self, listener: Listener) -> None:
+        """End a stream: its client resumes by Last-Event-ID, from the database."""
+        self._listeners.discard(listener)
+        while listener.queue.full():
+            listener.queue.get_nowait()
+        listener.queue.put_nowait(None)

@@ -1,0 +1,260 @@
+"""Brings one space up to date: reads its evidence, folds it, and writes what changed. Called inside a transaction."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import uuid_utils
+from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
+
+from services.aggregation import tables
+from services.aggregation.belief import Belief, Fold, Span
+from services.aggregation.checkpoint import read_belief, read_images, write_belief
+from services.aggregation.domain import Occupancy, Purpose, Species, first_state
+from services.aggregation.occupancy import STATES, Rules, bucket_of
+from services.aggregation.stays import KeptStay, revise
+from shared.database import EPOCH, microseconds
+from shared.messages import isoformat
+
+Row = Mapping[str, Any]
+MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One entry of the stream of changes."""
+
+    kind: str
+    space_id: str
+    details: dict[str, Any]
+
+
+def moment(us: int) -> datetime:
+    """Return microseconds since 1970 as an aware UTC time."""
+    return EPOCH + timedelta(microseconds=us)
+
+
+def closed_before(space: Row, newest_us: int, rules: Rules) -> int:
+    """Return the bucket before which all is history, if the newest frame of the space is of `newest_us`."""
+    horizon = bucket_of(newest_us - rules.horizon_s * 1_000_000, rules)
+    return max(horizon, space["closed_before"] if space["closed_before"] is not None else horizon)
+
+
+def refold(connection: Connection, space: Row, now: datetime, rules: Rules, frames: int = 0) -> list[Change]:
+    """Fold the evidence of a locked space as of `now`, write its belief, spans and stays, and return what changed.
+
+    `space` is its row, with `newest_at` brought up to date; `frames` is how many more frames it has now.
+    """
+    start = read_belief(space["checkpoint"])
+    closed = closed_before(space, microseconds(space["newest_at"]), rules) if space["newest_at"] else None
+    fold = Fold(start, space["stale_after_s"], rules)
+    checkpoint = _fold_evidence(connection, space, fold, closed, rules)
+    now_us = max(microseconds(now), fold.belief.last_evidence_us or 0)
+    fold.pass_time(now_us)
+    changes = _write_spans(connection, space, start, fold)
+    changes += _write_stays(connection, space, fold, closed, now, rules)
+    belief = fold.belief
+    connection.execute(
+        update(tables.spaces)
+        .where(tables.spaces.c.id == space["id"])
+        .values(
+            version=tables.spaces.c.version + 1,
+            frames=tables.spaces.c.frames + frames,
+            newest_at=space["newest_at"],
+            last_evidence_at=None if belief.last_evidence_us is None else moment(belief.last_evidence_us),
+            occupancy=belief.occupancy,
+            probability=belief.probability,
+            since=moment(belief.since_us) if belief.since_us else space["created_at"],
+            posterior=json.dumps(dict(zip(STATES, belief.posterior, strict=True))),
+            due_at=_due_at(belief, space["stale_after_s"], rules),
+            closed_before=closed,
+            checkpoint=write_belief(checkpoint),
+        )
+    )
+    return changes
+
+
+def _fold_evidence(connection: Connection, space: Row, fold: Fold, closed: int | None, rules: Rules) -> Belief:
+    """Fold all evidence of a space and return the belief at the new checkpoint."""
+    checkpoint = fold.belief
+    if closed is None:
+        return checkpoint
+    table = tables.evidence
+    folded_before = space["closed_before"] if space["closed_before"] is not None else closed
+    rows = connection.execute(
+        select(table.c.bucket, table.c.camera_id, table.c.images)
+        .where(table.c.space_id == space["id"], table.c.bucket >= folded_before - rules.horizon_s)
+        .order_by(table.c.bucket, table.c.camera_id)
+    ).all()
+    buckets: dict[int, dict[str, Any]] = {}
+    for bucket, camera_id, images in rows:
+        buckets.setdefault(bucket, {})[camera_id] = read_images(images)
+    for bucket, cameras in buckets.items():
+        if bucket < folded_before:
+            for camera_id, images in cameras.items():
+                fold.remember(bucket, camera_id, images)
+            continue
+        fold.take(bucket, cameras)
+        if bucket < closed:
+            checkpoint = fold.belief
+    if closed > folded_before:
+        connection.execute(
+            delete(table).where(table.c.space_id == space["id"], table.c.bucket < closed - rules.horizon_s)
+        )
+    return checkpoint
+
+
+def _due_at(belief: Belief, stale_after_s: int, rules: Rules) -> datetime | None:
+    """Return when time alone will change what is shown of a space."""
+    times = [stay.gone_us + rules.grace_s * 1_000_000 for stay in belief.stays.values() if stay.gone_us is not None]
+    if belief.occupancy is not Occupancy.STALE and belief.last_evidence_us is not None:
+        times.append(belief.last_evidence_us + stale_after_s * 1_000_000)
+    return moment(min(times)) + MICROSECOND if times else None
+
+
+def _write_spans(connection: Connection, space: Row, start: Belief, fold: Fold) -> list[Change]:
+    """Make the spans after the checkpoint's last one equal to the fold's; return the change of what is shown."""
+    table = tables.spans
+    after = (table.c.space_id == space["id"]) & (table.c.since > moment(start.since_us))
+    kept = connection.execute(
+        select(table.c.since, table.c.occupancy, table.c.probability).where(after).order_by(table.c.since)
+    ).all()
+    old = [Span(microseconds(since), Occupancy(occupancy), probability) for since, occupancy, probability in kept]
+    if old != fold.spans:
+        connection.execute(delete(table).where(after))
+        if fold.spans:
+            connection.execute(
+                insert(table),
+                [
+                    {
+                        "space_id": space["id"],
+                        "since": moment(span.since_us),
+                        "occupancy": span.occupancy,
+                        "probability": span.probability,
+                    }
+                    for span in fold.spans
+                ],
+            )
+    belief = fold.belief
+    if belief.occupancy == space["occupancy"]:
+        return []
+    details = {
+        "occupancy": belief.occupancy,
+        "before": space["occupancy"],
+        "probability": belief.probability,
+        "since": isoformat(moment(belief.since_us)),
+    }
+    return [Change("occupancy", space["id"], details)]
+
+
+def _write_stays(
+    connection: Connection, space: Row, fold: Fold, closed: int | None, now: datetime, rules: Rules
+) -> list[Change]:
+    table = tables.stays
+    unsettled: ColumnElement[bool] = table.c.until_at.is_(None)
+    if space["closed_before"] is not None:
+        # What ended before the checkpoint can't be told otherwise by any photo that still counts.
+        window = space["closed_before"] - rules.grace_s
+        unsettled = or_(unsettled, table.c.until_at >= moment(window * 1_000_000))
+    rows = connection.execute(select(table).where(table.c.space_id == space["id"], unsettled)).mappings().all()
+    kept = [
+        KeptStay(
+            row["id"],
+            Species(row["species"]),
+            microseconds(row["from_at"]),
+            None if row["until_at"] is None else microseconds(row["until_at"]),
+            row["recorded"],
+        )
+        for row in rows
+    ]
+    newest_us = microseconds(space["newest_at"]) if space["newest_at"] else microseconds(now)
+    revision = revise(kept, fold.stays(), newest_us)
+    changes = []
+    for stay in revision.opened:
+        row = {
+            "id": str(uuid_utils.uuid7()),
+            "space_id": space["id"],
+            "species": stay.species,
+            "from_at": moment(stay.from_us),
+            "until_at": None if stay.until_us is None else moment(stay.until_us),
+            "state": first_state(Purpose(space["purpose"])),
+            "number_of_animals": 1,
+            "note": "",
+            "version": 1,
+            "recorded": False,
+        }
+        connection.execute(insert(table), [row])
+        changes.append(stay_change("stay_opened" if stay.until_us is None else "stay_added", row))
+    by_id = {row["id"]: row for row in rows}
+    for kept_stay, from_us, until_us in revision.revised:
+        after = {
+            **by_id[kept_stay.id],
+            "from_at": moment(from_us),
+            "until_at": None if until_us is None else moment(until_us),
+        }
+        after["version"] += 1
+        connection.execute(
+            update(table)
+            .where(table.c.id == kept_stay.id)
+            .values(from_at=after["from_at"], until_at=after["until_at"], version=after["version"])
+        )
+        ended = kept_stay.until_us is None and until_us is not None
+        changes.append(stay_change("stay_closed" if ended else "stay_revised", after))
+    for gone in revision.withdrawn:
+        connection.execute(delete(table).where(table.c.id == gone.id))
+        changes.append(stay_change("stay_withdrawn", by_id[gone.id]))
+    if closed is not None:
+        connection.execute(
+            update(table)
+            .where(
+                table.c.space_id == space["id"],
+                table.c.recorded.is_(False),
+                table.c.from_at < moment(closed * 1_000_000),
+            )
+            .values(recorded=True)
+        )
+    return changes
+
+
+def stay_change(kind: str, row: Any) -> Change:
+    """Return the change that tells of a stay as it is now."""
+    details = {
+        "stay_id": row["id"],
+        "species": row["species"],
+        "from": isoformat(row["from_at"]),
+        "until": None if row["until_at"] is None else isoformat(row["until_at"]),
+        "state": row["state"],
+        "number_of_animals": row["number_of_animals"],
+    }
+    return Change(kind, row["space_id"], details)
+
+
+def write_changes(connection: Connection, changes: Sequence[Change], now: datetime) -> None:
+    """Append changes under the next sequence numbers; call it last, for it holds the counter until the commit.
+
+    The counter's row is locked from its update to the commit, so a reader never sees a number before a smaller one.
+    """
+    if not changes:
+        return
+    counter = tables.counters
+    last: int = connection.execute(
+        update(counter)
+        .where(counter.c.name == "changes")
+        .values(value=counter.c.value + len(changes))
+        .returning(counter.c.value)
+    ).scalar_one()
+    connection.execute(
+        insert(tables.changes),
+        [
+            {
+                "sequence": last - len(changes) + 1 + index,
+                "written_at": now,
+                "kind": change.kind,
+                "space_id": change.space_id,
+                "details": json.dumps(change.details),
+            }
+            for index, change in enumerate(changes)
+        ],
+    )

@@ -1,0 +1,76 @@
+"""The outbox of settlements: written in the transaction that counts a frame, emptied by the settler."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from services.aggregation import tables
+
+table = tables.settlements
+
+LEASE = timedelta(seconds=10)
+"""How long a claim keeps other processes away; a delivery takes less, and a killed process costs no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """That a frame is finished: `counted`, or `rejected` with a reason."""
+
+    receipt: str
+    state: str
+    reason: str | None
+
+
+def enqueue(
+    connection: Connection, counted: Sequence[Settlement], rejected: Sequence[Settlement], now: datetime
+) -> None:
+    """Queue settlements; `counted` replaces a `rejected` that still waits, and never the other way."""
+    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    for group, insert in (
+        (rejected, make(table).on_conflict_do_nothing(index_elements=["receipt"])),
+        (
+            counted,
+            make(table).on_conflict_do_update(index_elements=["receipt"], set_={"state": "counted", "reason": None}),
+        ),
+    ):
+        rows = [
+            {"receipt": one.receipt, "state": one.state, "reason": one.reason, "created_at": now, "next_try_at": now}
+            for one in sorted(group, key=lambda one: one.receipt)
+        ]
+        if rows:
+            connection.execute(insert, rows)
+
+
+def claim(connection: Connection, now: datetime, limit: int) -> list[Settlement]:
+    """Return settlements that are due, oldest first, and keep them from others for `LEASE`."""
+    rows = connection.execute(
+        select(table.c.receipt, table.c.state, table.c.reason)
+        .where(table.c.next_try_at <= now)
+        .order_by(table.c.next_try_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    postpone(connection, [receipt for receipt, _, _ in rows], now + LEASE)
+    return [Settlement(receipt, state, reason) for receipt, state, reason in rows]
+
+
+def postpone(connection: Connection, receipts: Sequence[str], until: datetime) -> None:
+    """Let these settlements come due at `until`."""
+    if receipts:
+        connection.execute(update(table).where(table.c.receipt.in_(receipts)).values(next_try_at=until))
+
+
+def delivered(connection: Connection, settlements: Sequence[Settlement]) -> None:
+    """Remove what ingest has been told, unless it turned from rejected to counted meanwhile."""
+    for state in ("counted", "rejected"):
+        receipts = [one.receipt for one in settlements if one.state == state]
+        if receipts:
+            connection.execute(delete(table).where(table.c.receipt.in_(receipts), table.c.state == state))
+
+
+def pending(connection: Connection) -> int:
+    """Return how many settlements wait."""
+    return connection.execute(select(func.count()).select_from(table)).scalar_one()

@@ -1,0 +1,307 @@
+"""What changes the database: frames are counted, spaces made, frames corrected, stays decided. Each function runs
+inside one transaction of `shared.database.Database.write` and takes the connection first."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import uuid_utils
+from sqlalchemy import Connection, Table, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from services.aggregation import tables
+from services.aggregation.belief import first_belief
+from services.aggregation.checkpoint import read_images, write_belief, write_images
+from services.aggregation.domain import Label, Occupancy, Purpose
+from services.aggregation.occupancy import Image, Rules, add_image, bucket_of, evidence
+from services.aggregation.refold import Change, Row, closed_before, moment, refold, stay_change, write_changes
+from services.aggregation.settlements import Settlement, enqueue
+from shared.database import microseconds
+from shared.messages import EstimateResult, RejectedResult, Result
+from shared.receipts import hour_of
+
+DIGEST_LENGTH = 16  # of the hex digits of a SHA-256: enough to tell the images of one camera apart
+GOOD = "ok"
+
+
+class ChangedMeanwhile(Exception):
+    """A stay is not of the version that the decision was about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of one message's results."""
+
+    counted: Sequence[EstimateResult]
+    late: int
+    repeated: int
+    rejected: int
+    changes: Sequence[Change]
+
+
+def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *keys: str) -> None:
+    """Insert the rows whose keys are not there yet."""
+    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    connection.execute(make(table).on_conflict_do_nothing(index_elements=list(keys)), list(rows))
+
+
+def lock_spaces(connection: Connection, space_ids: Iterable[str]) -> dict[str, Row]:
+    """Return the rows of spaces, locked in the order of their ids so that no two writers wait for each other."""
+    table = tables.spaces
+    query = select(table).where(table.c.id.in_(sorted(space_ids))).order_by(table.c.id).with_for_update()
+    return {row["id"]: dict(row) for row in connection.execute(query).mappings()}
+
+
+def new_space(space_id: str, now: datetime, stale_after_s: int, rules: Rules) -> dict[str, Any]:
+    """Return the row of a space that nobody described yet."""
+    return {
+        "id": space_id,
+        "name": space_id,
+        "purpose": Purpose.ADOPTION,
+        "stale_after_s": stale_after_s,
+        "in_service": True,
+        "created_at": now,
+        "version": 1,
+        "frames": 0,
+        "occupancy": Occupancy.STALE,
+        "probability": 0.0,
+        "since": now,
+        "posterior": "{}",
+        "checkpoint": write_belief(first_belief(rules)),
+    }
+
+
+def record(
+    connection: Connection, results: Sequence[Result], now: datetime, rules: Rules, stale_after_s: int
+) -> Recorded:
+    """Count the estimates that are new, bring their spaces up to date, and queue every frame's settlement."""
+    found = {result.receipt: result for result in results if isinstance(result, EstimateResult)}
+    rejected = {result.receipt: result for result in results if isinstance(result, RejectedResult)}
+    space_ids = sorted({result.space_id for result in found.values()})
+    if space_ids:
+        rows = [new_space(space_id, now, stale_after_s, rules) for space_id in space_ids]
+        insert_missing(connection, tables.spaces, rows, "id")
+    spaces = lock_spaces(connection, space_ids)
+    counted_before = _counted(connection, [*found, *rejected])
+    new = [result for receipt, result in sorted(found.items()) if receipt not in counted_before]
+    changes: list[Change] = []
+    late = 0
+    for space_id, space in spaces.items():
+        here = [result for result in new if result.space_id == space_id]
+        if here:
+            space_changes, space_late = _count_in_space(connection, space, here, now, rules)
+            changes += space_changes
+            late += space_late
+    refused = [result for receipt, result in rejected.items() if receipt not in counted_before and receipt not in found]
+    enqueue(
+        connection,
+        [Settlement(receipt, "counted", None) for receipt in {*found, *(counted_before & set(rejected))}],
+        [Settlement(result.receipt, "rejected", result.reason) for result in refused],
+        now,
+    )
+    write_changes(connection, changes, now)
+    return Recorded(new, late, len(found) - len(new), len(refused), changes)
+
+
+def _counted(connection: Connection, receipts: Sequence[str]) -> set[str]:
+    table = tables.estimates
+    return set(connection.execute(select(table.c.receipt).where(table.c.receipt.in_(receipts))).scalars())
+
+
+def _count_in_space(
+    connection: Connection, space: Row, results: Sequence[EstimateResult], now: datetime, rules: Rules
+) -> tuple[list[Change], int]:
+    newest = max([result.observed_at for result in results] + ([space["newest_at"]] if space["newest_at"] else []))
+    closed = closed_before(space, microseconds(newest), rules)
+    rows = []
+    fresh: dict[tuple[int, str], list[EstimateResult]] = {}
+    for result in results:
+        bucket = bucket_of(microseconds(result.observed_at), rules)
+        # What is older than the checkpoint that the space had counts as history; the new checkpoint, which this very
+        # message may move, folds what is in it first.
+        late = bucket < (space["closed_before"] if space["closed_before"] is not None else closed)
+        rows.append(_estimate_row(result, now, late))
+        if not late and result.quality == GOOD:
+            fresh.setdefault((bucket, result.camera_id), []).append(result)
+    insert_missing(connection, tables.estimates, rows, "receipt")
+    for (bucket, camera_id), images in fresh.items():
+        _add_evidence(connection, space["id"], bucket, camera_id, images, rules)
+    current = {**space, "newest_at": newest}
+    late_number = sum(row["late"] for row in rows)
+    return refold(connection, current, now, rules, frames=len(rows)), late_number
+
+
+def _estimate_row(result: EstimateResult, now: datetime, late: bool) -> dict[str, Any]:
+    return {
+        "receipt": result.receipt,
+        "space_id": result.space_id,
+        "camera_id": result.camera_id,
+        "observed_at": result.observed_at,
+        "recorded_at": now,
+        "hour": hour_of(result.receipt),
+        "sha256": result.sha256,
+        "cat": result.probabilities.cat,
+        "dog": result.probabilities.dog,
+        "prior_cat": result.prior.cat,
+        "prior_dog": result.prior.dog,
+        "label": result.label,
+        "quality": result.quality,
+        "model": result.model,
+        "version": result.version,
+        "variant": result.variant,
+        "late": late,
+    }
+
+
+def _add_evidence(
+    connection: Connection,
+    space_id: str,
+    bucket: int,
+    camera_id: str,
+    results: Sequence[EstimateResult],
+    rules: Rules,
+) -> None:
+    table = tables.evidence
+    here = (table.c.space_id == space_id) & (table.c.bucket == bucket) & (table.c.camera_id == camera_id)
+    text = connection.execute(select(table.c.images).where(here)).scalar_one_or_none()
+    images = read_images(text) if text is not None else {}
+    for result in results:
+        image = Image(
+            result.receipt,
+            microseconds(result.observed_at),
+            evidence(result.probabilities.cat, result.prior.cat),
+            evidence(result.probabilities.dog, result.prior.dog),
+        )
+        add_image(images, result.sha256[:DIGEST_LENGTH], image, rules)
+    _put_evidence(connection, space_id, bucket, camera_id, images, exists=text is not None)
+
+
+def _put_evidence(
+    connection: Connection, space_id: str, bucket: int, camera_id: str, images: dict[str, Image], *, exists: bool
+) -> None:
+    table = tables.evidence
+    if exists:
+        here = (table.c.space_id == space_id) & (table.c.bucket == bucket) & (table.c.camera_id == camera_id)
+        connection.execute(update(table).where(here).values(images=write_images(images)))
+        return
+    row = {"space_id": space_id, "bucket": bucket, "camera_id": camera_id, "images": write_images(images)}
+    connection.execute(insert(table), [row])
+
+
+def put_space(connection: Connection, space_id: str, described: Mapping[str, Any], now: datetime, rules: Rules) -> bool:
+    """Make or describe a space; return whether it is new. `described`: name, purpose, stale_after_s, in_service."""
+    space = lock_spaces(connection, [space_id]).get(space_id)
+    if space is None:
+        row = {**new_space(space_id, now, described["stale_after_s"], rules), **described}
+        # Two who make the same space at once: the second finds it after the first's commit.
+        insert_missing(connection, tables.spaces, [row], "id")
+        space = lock_spaces(connection, [space_id])[space_id]
+        if space["created_at"] == now and space["version"] == 1:
+            write_changes(connection, [Change("space", space_id, dict(described))], now)
+            return True
+    if all(space[name] == value for name, value in described.items()):
+        return False
+    connection.execute(update(tables.spaces).where(tables.spaces.c.id == space_id).values(**described))
+    changes = [Change("space", space_id, dict(described))]
+    changes += refold(connection, {**space, **described}, now, rules)
+    write_changes(connection, changes, now)
+    return False
+
+
+def pass_time(connection: Connection, space_ids: Sequence[str], now: datetime, rules: Rules) -> list[Change]:
+    """Write what time alone changed of some spaces: they became stale, or a grace time ended."""
+    changes: list[Change] = []
+    for space in lock_spaces(connection, space_ids).values():
+        if space["due_at"] is not None and space["due_at"] <= now:
+            changes += refold(connection, space, now, rules)
+    write_changes(connection, changes, now)
+    return changes
+
+
+def correct(
+    connection: Connection, receipt: str, label: Label | None, by: str, now: datetime, rules: Rules
+) -> str | None:
+    """Keep what a person says of a frame, or undo it (`None`), and refold the space if the frame still matters.
+
+    Returns `new`, `changed`, `same` or `undone`; None if no such frame is counted, or nothing was there to undo.
+    """
+    frame = connection.execute(select(tables.estimates).where(tables.estimates.c.receipt == receipt)).mappings().first()
+    if frame is None:
+        return None
+    space = lock_spaces(connection, [frame["space_id"]])[frame["space_id"]]
+    table = tables.corrections
+    before = connection.execute(select(table.c.label).where(table.c.receipt == receipt)).scalar_one_or_none()
+    if before == label:
+        return None if label is None else "same"
+    row = {"receipt": receipt, "label": label, "corrected_by": by, "corrected_at": now}
+    connection.execute(delete(table).where(table.c.receipt == receipt))
+    if label is not None:
+        connection.execute(insert(table), [row])
+    connection.execute(insert(tables.correction_history), [{"id": str(uuid_utils.uuid7()), **row}])
+    details = {"receipt": receipt, "label": label, "camera_id": frame["camera_id"]}
+    changes = [Change("correction", frame["space_id"], details)]
+    bucket = bucket_of(microseconds(frame["observed_at"]), rules)
+    if not frame["late"] and space["closed_before"] is not None and bucket >= space["closed_before"]:
+        _gather_evidence(connection, frame["space_id"], bucket, frame["camera_id"], rules)
+        changes += refold(connection, space, now, rules)
+    write_changes(connection, changes, now)
+    if label is None:
+        return "undone"
+    return "new" if before is None else "changed"
+
+
+def _gather_evidence(connection: Connection, space_id: str, bucket: int, camera_id: str, rules: Rules) -> None:
+    """Make one camera's evidence of one bucket anew from its estimates and corrections."""
+    frames, said, table = tables.estimates, tables.corrections, tables.evidence
+    rows = connection.execute(
+        select(frames, said.c.label.label("said"))
+        .outerjoin(said, said.c.receipt == frames.c.receipt)
+        .where(
+            frames.c.space_id == space_id,
+            frames.c.camera_id == camera_id,
+            frames.c.observed_at >= moment(bucket * 1_000_000),
+            frames.c.observed_at < moment((bucket + rules.bucket_s) * 1_000_000),
+        )
+        .order_by(frames.c.observed_at, frames.c.receipt)
+    ).mappings()
+    images: dict[str, Image] = {}
+    for row in rows:
+        if row["quality"] == GOOD or row["said"] is not None:
+            image = Image(
+                row["receipt"],
+                microseconds(row["observed_at"]),
+                evidence(row["cat"], row["prior_cat"]),
+                evidence(row["dog"], row["prior_dog"]),
+                None if row["said"] is None else Label(row["said"]),
+            )
+            add_image(images, row["sha256"][:DIGEST_LENGTH], image, rules)
+    here = (table.c.space_id == space_id) & (table.c.bucket == bucket) & (table.c.camera_id == camera_id)
+    connection.execute(delete(table).where(here))
+    if images:
+        _put_evidence(connection, space_id, bucket, camera_id, images, exists=False)
+
+
+def decide_stay(
+    connection: Connection, stay_id: str, decision: Mapping[str, Any], version: int | None, by: str, now: datetime
+) -> Row | None:
+    """Write what people decided of a stay and return its row, None if there is none. Raises ChangedMeanwhile."""
+    table = tables.stays
+    space_id = connection.execute(select(table.c.space_id).where(table.c.id == stay_id)).scalar_one_or_none()
+    if space_id is None:
+        return None
+    lock_spaces(connection, [space_id])
+    row = connection.execute(select(table).where(table.c.id == stay_id)).mappings().first()
+    if row is None:
+        return None
+    if version is not None and row["version"] != version:
+        raise ChangedMeanwhile
+    if all(row[name] == value for name, value in decision.items()):
+        return dict(row)
+    values = {**decision, "version": row["version"] + 1, "recorded": True, "decided_by": by, "decided_at": now}
+    connection.execute(update(table).where(table.c.id == stay_id).values(**values))
+    spaces = tables.spaces
+    connection.execute(update(spaces).where(spaces.c.id == space_id).values(version=spaces.c.version + 1))
+    after = connection.execute(select(table).where(table.c.id == stay_id)).mappings().one()
+    write_changes(connection, [stay_change("stay_decided", after)], now)
+    return dict(after)

@@ -1,0 +1,125 @@
+"""The process that counts: one Celery worker on the queue `record_estimates`, with the settler beside it."""
+
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+from prometheus_client import start_http_server
+from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
+
+from services.aggregation import metrics
+from services.aggregation.settings import Settings
+from services.aggregation.settler import Settler
+from services.aggregation.store import Recorded, record
+from shared import logs
+from shared.broker import RECORD_ESTIMATES, create_celery, create_redis, messages_waiting, worker_arguments
+from shared.database import Database, migrate, now
+from shared.messages import RecordEstimates, Result
+from shared.receipts import given_at
+from shared.tokens import Signer
+from shared.watchdog import Watchdog
+
+log = structlog.get_logger(__name__)
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+ATTEMPTS = 3
+
+
+def record_estimates(database: Database, settings: Settings, message: Mapping[str, Any]) -> Recorded | None:
+    """Count one message; None if it is refused, which is logged and counted and never raises.
+
+    Raises DBAPIError if the database fails: then nothing was counted, and ingest offers the frames again.
+    """
+    try:
+        parsed = RecordEstimates.model_validate(message)
+    except ValidationError as error:
+        _refuse("invalid", errors=[f"{item['loc']}: {item['msg']}" for item in error.errors()[:5]])
+        return None
+    if parsed.settle_url != settings.settle_url:
+        _refuse("settle_url", chunk=parsed.chunk, expected=settings.settle_url)
+        return None
+    results = [result for result in parsed.results if _is_receipt(result.receipt)]
+    recorded = _record(database, settings, results)
+    _measure(recorded)
+    return recorded
+
+
+def _record(database: Database, settings: Settings, results: list[Result]) -> Recorded:
+    """Write the results; a deadlock or a lost connection is worth another try at once, for the write is all or none."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return database.write(
+                lambda connection: record(connection, results, now(), settings.rules, settings.stale_after_s)
+            )
+        except DBAPIError as error:
+            if attempt == ATTEMPTS:
+                raise
+            log.warning("write failed, trying again", attempt=attempt, error=type(error.orig).__name__)
+    raise AssertionError("unreachable")
+
+
+def _is_receipt(receipt: str) -> bool:
+    try:
+        given_at(receipt)
+    except ValueError:
+        _refuse("receipt", receipt=receipt)
+        return False
+    return True
+
+
+def _refuse(reason: str, **details: object) -> None:
+    metrics.BAD_MESSAGES.labels(reason).inc()
+    log.error("message refused", reason=reason, **details)
+
+
+def _measure(recorded: Recorded) -> None:
+    visible_at = datetime.now(UTC)
+    for result in recorded.counted:
+        metrics.ESTIMATES.labels(result.label).inc()
+        metrics.VISIBLE.observe(max(0.0, (visible_at - given_at(result.receipt)).total_seconds()))
+    metrics.REPEATED.inc(recorded.repeated)
+    metrics.LATE.inc(recorded.late)
+    metrics.REJECTED.inc(recorded.rejected)
+    for change in recorded.changes:
+        metrics.CHANGES.labels(change.kind).inc()
+
+
+def main() -> None:
+    """Consume until SIGTERM, with the settings of the environment."""
+    settings = Settings()
+    logs.configure("aggregation-worker", settings.log_format, settings.log_level)
+    migrate(settings.database_url, MIGRATIONS)
+    database = Database(settings.database_url)
+    settler = Settler(database, settings, Signer(settings.keys_folder, "aggregation"))
+    settler.start()
+    redis = create_redis(settings.broker_url)
+    watchdog = Watchdog(
+        deadline_s=settings.task_deadline_s,
+        memory_bytes=settings.worker_memory_mb * 1024 * 1024,
+        deaf_s=settings.deaf_s,
+        messages_waiting=lambda: messages_waiting(redis, RECORD_ESTIMATES),
+    )
+    celery = create_celery("aggregation", settings.broker_url)
+
+    @celery.task(name=RECORD_ESTIMATES)  # type: ignore[untyped-decorator]  # Celery has no types
+    def task(message: dict[str, Any]) -> None:
+        with watchdog.task():
+            recorded = record_estimates(database, settings, message)
+            if recorded is not None:
+                settler.wake()
+
+    start_http_server(settings.worker_metrics_port, addr=settings.host)
+    watchdog.start()
+    try:
+        celery.worker_main([*worker_arguments(RECORD_ESTIMATES), "-n", f"aggregation-{os.getpid()}@%h"])
+    finally:
+        settler.stop()
+        database.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -32,10 +32,10 @@ bench-latency: .venv/.tests ## Measure the time from a camera's PUT to the statu
 	$(PY) -m tests.benchmarks.latency
 
 train: .venv-train/.trains ## Train a model version: DATA=folder of photos, OUT=folder to write
-	$(PY_TRAIN) -m services.image_classifier.training.train --data "$(DATA)" --out "$(OUT)"
+	$(PY_TRAIN) -m services.image_classifier.training.train "$(DATA)" "$(OUT)" $(ARGS)
 
 evaluate: .venv-train/.trains ## Measure a model version: DATA=folder of photos, MODEL=folder; a report in JSON
-	@$(PY_TRAIN) -m services.image_classifier.training.evaluate --data "$(DATA)" --model "$(MODEL)"
+	@$(PY_TRAIN) -m services.image_classifier.training.evaluate "$(DATA)" "$(MODEL)"
 
 setup-train: .venv-train/.trains ## Make .venv-train with what training needs (torch)
 

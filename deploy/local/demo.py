@@ -95,8 +95,8 @@ class Demo:
         counts = self.feed.counts
         counted = self.audit.get("counted", 0) - self.counted_before
         return (
-            f"{counts['sent']} photos sent, {counts['accepted']} accepted, {counts['refused']} refused; {counted} counted, "
-            f"{self.audit.get('rejected', 0)} rejected, {self.audit.get('in_flight', 0)} in flight. "
+            f"{counts['sent']} photos sent, {counts['accepted']} accepted, {counts['refused']} refused; "
+            f"{counted} counted, {self.audit.get('rejected', 0)} rejected, {self.audit.get('in_flight', 0)} in flight. "
             f"The status was {self.tally}."
         )
 

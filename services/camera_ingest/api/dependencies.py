@@ -1,0 +1,100 @@
+"""What routes ask for in their signatures: the service's parts, ids, and the camera that calls."""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Path, Request
+
+from services.camera_ingest import metrics, store
+from services.camera_ingest.capacity import Capacity
+from services.camera_ingest.files import ImageFiles
+from services.camera_ingest.janitor import Janitor
+from services.camera_ingest.relay import Relay
+from services.camera_ingest.settings import Settings
+from services.camera_ingest.throttle import Throttle
+from shared.database import Database
+from shared.problem import Problem
+
+NAME = r"^[A-Za-z0-9._-]+$"
+CameraId = Annotated[str, Path(min_length=1, max_length=64, pattern=NAME, description="The camera's id.")]
+FrameId = Annotated[
+    str, Path(min_length=1, max_length=64, pattern=NAME, description="The camera's name for the photo.")
+]
+ReceiptPath = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9-]+$", description="A receipt.")]
+
+CHALLENGE = 'Basic realm="huella", charset="UTF-8"'
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one running camera_ingest."""
+
+    settings: Settings
+    database: Database
+    files: ImageFiles
+    capacity: Capacity
+    relay: Relay
+    janitor: Janitor
+    throttle: Throttle
+
+
+def _parts(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+Ingest = Annotated[Parts, Depends(_parts)]
+
+
+def camera_credentials(request: Request) -> tuple[str | None, str] | None:
+    """Return (camera id or None, secret) as sent by Basic, or by a bearer token that is no signed one; else None."""
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and value.strip() and value.count(".") != 2:
+        return None, value.strip()
+    if scheme.lower() != "basic":
+        return None
+    try:
+        camera_id, colon, secret = base64.b64decode(value.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    return (camera_id, secret) if colon else None
+
+
+def identify_camera(parts: Parts, credentials: tuple[str | None, str] | None, claimed: str) -> store.Camera:
+    """Return the camera whose credentials these are. Raises Problem 401, or 429 after too many wrong ones.
+
+    A wrong secret and an unknown camera get the same answer. `claimed` is the id under which failures are counted.
+    """
+    if credentials is not None:
+        camera_id, secret = credentials
+        with parts.database.read() as connection:
+            camera = store.camera_with_secret(connection, camera_id, secret)
+        if camera is not None:
+            return camera
+        metrics.WRONG_SECRETS.inc()
+        wait_s = parts.throttle.failed(camera_id or claimed)
+        if wait_s is not None:
+            raise Problem(
+                429,
+                "too-many-wrong-secrets",
+                "Wrong secrets again and again. Check the camera's settings; an admin can give it a new secret.",
+                headers={"Retry-After": str(wait_s)},
+            )
+    raise Problem(
+        401,
+        "unauthorized",
+        "Send the camera's id and secret (Basic), or its secret as bearer token. An admin can give it a new secret.",
+        headers={"WWW-Authenticate": CHALLENGE},
+    )
+
+
+def _sending_camera(camera_id: CameraId, request: Request, parts: Ingest) -> store.Camera:
+    camera = identify_camera(parts, camera_credentials(request), camera_id)
+    if camera.camera_id != camera_id:
+        raise Problem(403, "forbidden", "These are the credentials of another camera. Put frames under its own id.")
+    return camera
+
+
+SendingCamera = Annotated[store.Camera, Depends(_sending_camera)]

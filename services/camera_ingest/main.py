@@ -1,0 +1,99 @@
+"""camera_ingest takes cameras' frames and answers for each until it is counted.
+
+Run it with `python -m services.camera_ingest.main`.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from services.camera_ingest.api import audit, cameras, frames, images, receipts, settlements
+from services.camera_ingest.api.dependencies import Parts
+from services.camera_ingest.capacity import Capacity
+from services.camera_ingest.files import ImageFiles
+from services.camera_ingest.janitor import Janitor
+from services.camera_ingest.relay import QueueLengths, Relay
+from services.camera_ingest.settings import Settings
+from services.camera_ingest.throttle import Throttle
+from shared import app as service_app
+from shared import logs
+from shared.broker import CLASSIFY_FRAMES, RECORD_ESTIMATES, create_celery, create_redis, queue_length
+from shared.database import Database, migrate, now
+from shared.tokens import Keyring
+
+SERVICE = "camera_ingest"
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the app; its database (already migrated), files and threads live from its start to its end."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        parts = _open(settings)
+        app.state.parts = parts
+        parts.relay.start()
+        parts.janitor.start()
+        try:
+            yield
+        finally:
+            parts.relay.stop()
+            parts.janitor.stop()
+            parts.database.close()
+
+    app = service_app.create_service(
+        service=SERVICE,
+        title="Huella camera ingest",
+        description="Cameras put photos here and get a receipt for each; accepted means counted.",
+        keyring=Keyring(settings.keys_folder),
+        checks={
+            "database": lambda: app.state.parts.database.check(),
+            "images": lambda: app.state.parts.files.check(),
+            "relay": lambda: app.state.parts.relay.check(),
+            "janitor": lambda: app.state.parts.janitor.check(),
+        },
+        lifespan=lifespan,
+    )
+    for module in (cameras, frames, receipts, images, settlements, audit):
+        app.include_router(module.router)
+    return app
+
+
+def _open(settings: Settings) -> Parts:
+    database = Database(settings.database_url)
+    files = ImageFiles(settings.images_folder)
+    celery = create_celery(SERVICE, settings.broker_url)
+    redis = create_redis(settings.broker_url)
+
+    def queue_lengths() -> QueueLengths:
+        return QueueLengths(queue_length(redis, CLASSIFY_FRAMES), queue_length(redis, RECORD_ESTIMATES))
+
+    def publish(message: dict[str, object]) -> None:
+        celery.send_task(CLASSIFY_FRAMES, args=[message], queue=CLASSIFY_FRAMES, ignore_result=True)
+
+    capacity = Capacity(settings, database, files)
+    capacity.measure(now())
+    return Parts(
+        settings=settings,
+        database=database,
+        files=files,
+        capacity=capacity,
+        relay=Relay(settings, database, publish=publish, queue_lengths=queue_lengths),
+        janitor=Janitor(settings, database, files, capacity),
+        throttle=Throttle(),
+    )
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    settings = Settings()
+    logs.configure(SERVICE, settings.log_format, settings.log_level)
+    settings.images_folder.mkdir(parents=True, exist_ok=True)
+    migrate(settings.database_url, MIGRATIONS)
+    service_app.serve(create_app(settings), settings.host, settings.port, limit_concurrency=settings.connections)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,294 @@
+"""What is read from and written to the tables of cameras and frames.
+
+Functions take the connection of `Database.read()` or of a change given to `Database.write`.
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, literal_column, select, update
+
+from services.camera_ingest import ledger
+from services.camera_ingest.domain import REPEAT_WITHIN, State
+from services.camera_ingest.photo import Photo
+from services.camera_ingest.tables import camera_secrets, cameras, frames, in_flight, insert_into
+from shared.receipts import hour_of
+
+SECRETS_KEPT = 2
+
+FrameRow = Row[Any]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera as its frames need it."""
+
+    camera_id: str
+    space_id: str
+
+
+@dataclass(frozen=True)
+class NewFrame:
+    """A frame whose bytes are on disk and whose row is not yet."""
+
+    receipt: str
+    camera: Camera
+    frame_id: str | None
+    captured_at: datetime | None
+    captured_from: str | None
+    received_at: datetime
+    observed_at: datetime
+    sha256: str
+    size: int
+    photo: Photo
+
+
+class FrameConflict(Exception):
+    """The camera has another frame of that name, with other bytes."""
+
+
+def digest_of(secret: str) -> str:
+    """Return what is kept of a camera's secret: its SHA-256, which suffices since the secret is random."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+# Cameras
+
+
+def put_camera(connection: Connection, camera_id: str, space_id: str, now: datetime) -> str | None:
+    """Create or change a camera; return its new secret, or None if it existed already."""
+    created = connection.execute(
+        insert_into(connection, cameras)
+        .values(camera_id=camera_id, space_id=space_id, created_at=now)
+        .on_conflict_do_nothing(index_elements=["camera_id"])
+        .returning(cameras.c.camera_id)
+    ).first()
+    if created is None:
+        connection.execute(update(cameras).where(cameras.c.camera_id == camera_id).values(space_id=space_id))
+        return None
+    return add_secret(connection, camera_id, now)
+
+
+def add_secret(connection: Connection, camera_id: str, now: datetime) -> str | None:
+    """Give a camera one more secret and return it, dropping the oldest past two; None for an unknown camera."""
+    if connection.execute(_locked_camera(camera_id)).first() is None:
+        return None
+    secret = secrets.token_urlsafe(12)
+    connection.execute(insert(camera_secrets).values(camera_id=camera_id, sha256=digest_of(secret), created_at=now))
+    keep_newest_secrets(connection, camera_id, SECRETS_KEPT)
+    return secret
+
+
+def keep_newest_secrets(connection: Connection, camera_id: str, number: int) -> bool:
+    """Revoke all but the newest `number` secrets of a camera; return whether there is such a camera."""
+    if connection.execute(_locked_camera(camera_id)).first() is None:
+        return False
+    newest = (
+        select(camera_secrets.c.number)
+        .where(camera_secrets.c.camera_id == camera_id)
+        .order_by(camera_secrets.c.number.desc())
+        .limit(number)
+    )
+    numbers = connection.scalars(newest).all()
+    connection.execute(
+        delete(camera_secrets).where(camera_secrets.c.camera_id == camera_id, camera_secrets.c.number.not_in(numbers))
+    )
+    return True
+
+
+def remove_camera(connection: Connection, camera_id: str) -> bool:
+    """Remove a camera and its secrets, never its frames; return whether there was one."""
+    connection.execute(delete(camera_secrets).where(camera_secrets.c.camera_id == camera_id))
+    return connection.execute(delete(cameras).where(cameras.c.camera_id == camera_id)).rowcount > 0
+
+
+def _locked_camera(camera_id: str) -> Any:
+    return select(cameras.c.camera_id).where(cameras.c.camera_id == camera_id).with_for_update()
+
+
+def _described() -> Any:
+    last = select(func.max(frames.c.receipt)).where(frames.c.camera_id == cameras.c.camera_id).scalar_subquery()
+    number = (
+        select(func.count())
+        .select_from(camera_secrets)
+        .where(camera_secrets.c.camera_id == cameras.c.camera_id)
+        .scalar_subquery()
+    )
+    return select(cameras, last.label("last_receipt"), number.label("secrets"))
+
+
+def list_cameras(connection: Connection, after: str, limit: int) -> Sequence[Row[Any]]:
+    """Return up to `limit` cameras whose id comes after `after`, with `last_receipt` and the number of `secrets`."""
+    return connection.execute(
+        _described().where(cameras.c.camera_id > after).order_by(cameras.c.camera_id).limit(limit)
+    ).all()
+
+
+def read_camera(connection: Connection, camera_id: str) -> Row[Any] | None:
+    """Return one camera as `list_cameras` does, or None."""
+    return connection.execute(_described().where(cameras.c.camera_id == camera_id)).first()
+
+
+_BY_SECRET = select(cameras.c.camera_id, cameras.c.space_id, camera_secrets.c.sha256).join(
+    camera_secrets, camera_secrets.c.camera_id == cameras.c.camera_id
+)
+
+
+def camera_with_secret(connection: Connection, camera_id: str | None, secret: str) -> Camera | None:
+    """Return the camera whose secret this is, or None; with a `camera_id`, only if it is that camera."""
+    digest = digest_of(secret)
+    if camera_id is None:
+        statement = _BY_SECRET.where(camera_secrets.c.sha256 == digest)
+    else:
+        statement = _BY_SECRET.where(cameras.c.camera_id == camera_id)
+    found = None
+    for row in connection.execute(statement):
+        if hmac.compare_digest(row.sha256, digest):
+            found = Camera(row.camera_id, row.space_id)
+    return found
+
+
+# Frames
+
+
+def accept_frame(connection: Connection, new: NewFrame) -> tuple[Row[Any], bool]:
+    """Write a frame's row, unless the camera sent that frame before; return the row and whether it is new.
+
+    A named frame is the same by name and digest; one without a name by digest and `Captured-At`, or by digest within
+    ten seconds. Raises FrameConflict for a known name with another digest.
+    """
+    if new.frame_id is None:
+        repeat = _find_repeat(connection, new)
+        if repeat is not None:
+            return repeat, False
+    photo = new.photo
+    row = connection.execute(
+        insert_into(connection, frames)
+        .values(
+            receipt=new.receipt,
+            camera_id=new.camera.camera_id,
+            frame_id=new.frame_id or new.receipt,
+            space_id=new.camera.space_id,
+            captured_at=new.captured_at,
+            captured_from=new.captured_from,
+            received_at=new.received_at,
+            observed_at=new.observed_at,
+            sha256=new.sha256,
+            size=new.size,
+            media_type=photo.media_type,
+            width=photo.width,
+            height=photo.height,
+            state=State.ACCEPTED.value,
+            next_offer_at=new.received_at,
+            offers=0,
+            attempts=0,
+        )
+        .on_conflict_do_nothing(index_elements=["camera_id", "frame_id"])
+        .returning(frames)
+    ).first()
+    if row is not None:
+        ledger.add(connection, hour_of(new.receipt), accepted=1, image_bytes=new.size)
+        return row, True
+    existing = connection.execute(
+        select(frames).where(
+            frames.c.camera_id == new.camera.camera_id, frames.c.frame_id == (new.frame_id or new.receipt)
+        )
+    ).one()
+    if existing.sha256 != new.sha256:
+        raise FrameConflict(existing.receipt)
+    return existing, False
+
+
+def _find_repeat(connection: Connection, new: NewFrame) -> Row[Any] | None:
+    if connection.dialect.name != "sqlite":  # there, one process writes at a time anyway
+        # Two processes may be given the same frame at once; one waits here for the other's commit.
+        key = int.from_bytes(hashlib.sha256(f"{new.camera.camera_id}/{new.sha256}".encode()).digest()[:8], signed=True)
+        connection.execute(select(func.pg_advisory_xact_lock(key)))
+    same_time: ColumnElement[bool]
+    if new.captured_from == "header":
+        same_time = (frames.c.captured_from == "header") & (frames.c.captured_at == new.captured_at)
+    else:
+        same_time = frames.c.received_at > new.received_at - REPEAT_WITHIN
+    return connection.execute(
+        select(frames)
+        .where(frames.c.camera_id == new.camera.camera_id, frames.c.sha256 == new.sha256, same_time)
+        .order_by(frames.c.receipt.desc())
+        .limit(1)
+    ).first()
+
+
+def read_frame(connection: Connection, receipt: str) -> Row[Any] | None:
+    """Return a frame's row, or None."""
+    return connection.execute(select(frames).where(frames.c.receipt == receipt)).first()
+
+
+def read_frames(connection: Connection, receipts: Sequence[str]) -> dict[str, Row[Any]]:
+    """Return the rows of those receipts that exist."""
+    rows = connection.execute(select(frames).where(frames.c.receipt.in_(receipts)))
+    return {row.receipt: row for row in rows}
+
+
+def latest_kept_frame(connection: Connection, camera_id: str) -> Row[Any] | None:
+    """Return a camera's newest frame whose image is still kept, or None."""
+    return connection.execute(
+        select(frames)
+        .where(frames.c.camera_id == camera_id, frames.c.image_removed_at.is_(None))
+        .order_by(frames.c.receipt.desc())
+        .limit(1)
+    ).first()
+
+
+def list_frames(
+    connection: Connection, *, after: str, limit: int, state: State | None, camera_id: str | None
+) -> Sequence[Row[Any]]:
+    """Return up to `limit` frames whose receipt comes after `after`, in the order in which they were received."""
+    statement = select(frames).where(frames.c.receipt > after).order_by(frames.c.receipt).limit(limit)
+    if camera_id is not None:
+        statement = statement.where(frames.c.camera_id == camera_id)
+    if state is State.ACCEPTED:
+        statement = statement.where(in_flight)
+    elif state is not None:
+        # Written out, so that the partial index on rejected frames applies.
+        statement = statement.where(frames.c.state == literal_column(f"'{state.value}'"))
+    return connection.execute(statement).all()
+
+
+def begin_attempts(connection: Connection, receipts: Sequence[str], now: datetime) -> dict[str, Row[Any]]:
+    """Note that the classifier fetches these frames, where they are in flight, and return those that exist."""
+    rows = connection.execute(
+        select(frames).where(frames.c.receipt.in_(receipts)).order_by(frames.c.receipt).with_for_update()
+    ).all()
+    begun = [row.receipt for row in rows if row.state == State.ACCEPTED]
+    if begun:
+        connection.execute(update(frames).where(frames.c.receipt.in_(begun)).values(attempt_at=now))
+    return {row.receipt: row for row in rows}
+
+
+def offer_again(connection: Connection, receipt: str, now: datetime) -> Row[Any] | None:
+    """Put a rejected frame whose image is kept back in flight, with no attempt against it; return its row.
+
+    A frame that is not rejected is returned as it is; None if there is no such receipt.
+    """
+    row = connection.execute(select(frames).where(frames.c.receipt == receipt).with_for_update()).first()
+    if row is None or row.state != State.REJECTED or row.image_removed_at is not None:
+        return row
+    ledger.add(connection, hour_of(receipt), rejected=-1)
+    changed = (
+        update(frames)
+        .where(frames.c.receipt == receipt)
+        .values(
+            state=State.ACCEPTED.value,
+            reason=None,
+            next_offer_at=now,
+            offered_at=None,
+            attempt_at=None,
+            attempts=0,
+            settled_at=None,
+        )
+    )
+    return connection.execute(changed.returning(frames)).first()

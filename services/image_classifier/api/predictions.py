@@ -63,8 +63,8 @@ class PredictionAnswer(BaseModel):
     version: str
 
 
-def serving(request: Request) -> Serving:
-    """Return what the app loaded at its start."""
+async def serving(request: Request) -> Serving:
+    """Return what the app loaded at its start; async, because a plain function would cost a change of threads."""
     loaded: Serving = request.app.state.serving
     return loaded
 

@@ -64,14 +64,16 @@ def tar_answer(photos: Mapping[str, bytes], states: Mapping[str, str] | None = N
 
 
 @contextmanager
-def serve_ingest(photos: Mapping[str, bytes], seen: Callable[[str], None] = lambda _: None) -> Iterator[str]:
-    """Serve `photos` on a loopback port and give ingest's URL; `seen` is told each caller's Authorization header."""
+def serve_ingest(
+    photos: Mapping[str, bytes], seen: Callable[[BaseHTTPRequestHandler], None] = lambda _: None
+) -> Iterator[str]:
+    """Serve `photos` on a loopback port and give ingest's URL; `seen` is called with each request."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            seen(self.headers.get("Authorization", ""))
+            seen(self)
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["receipts"]
             body = tar_answer({receipt: photos[receipt] for receipt in asked if receipt in photos})
             self.send_response(200)

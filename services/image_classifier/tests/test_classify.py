@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jwt
 import pytest
 from prometheus_client import REGISTRY
 from structlog.contextvars import merge_contextvars
@@ -17,7 +18,7 @@ from services.image_classifier import images
 from services.image_classifier.classify import Fetch, PublishFailed, Tools, classify_frames
 from services.image_classifier.decode import Picture, decode
 from services.image_classifier.model_version import ModelVersion, Prediction
-from services.image_classifier.tests.ingest_double import chunk, photo, tar_answer
+from services.image_classifier.tests.ingest_double import chunk, photo, serve_ingest, tar_answer
 from services.image_classifier.tests.tiny_model import write_tiny_model
 from shared.messages import EstimateResult, RecordEstimates
 from shared.tokens import ServiceToken, Signer
@@ -95,7 +96,9 @@ def test_a_chunk_is_one_request_that_names_all_receipts_and_says_who_asks(bench:
     (request,) = bench.asked
     assert request.url == f"{INGEST}/v1/images"
     assert request.read() == b'{"receipts":["r-1","r-2","r-3","r-4"]}'
-    assert request.headers["Authorization"].startswith("Bearer ")
+    scheme, _, token = request.headers["Authorization"].partition(" ")
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert (scheme, claims["iss"], claims["aud"]) == ("Bearer", "image_classifier", "camera_ingest")
     assert request.headers["Accept-Encoding"] == "identity"
 
 
@@ -214,6 +217,19 @@ def test_an_answer_larger_than_its_images_may_be_is_not_read_to_its_end(bench: B
     bench.answer = lambda _: httpx.Response(200, content=endless())
     classify_frames(chunk({"r-1": PHOTOS["r-1"]}, INGEST), bench.tools)
     assert read <= 2
+
+
+def test_one_connection_serves_chunk_after_chunk(bench: Bench) -> None:
+    connections: list[object] = []
+    with (
+        serve_ingest(PHOTOS, lambda request: connections.append(request.client_address)) as url,
+        images.create_client(10) as bench.client,
+    ):
+        bench.tools = replace(bench.tools, ingest_url=url, fetch=bench.fetch_within(30))
+        for _ in range(3):
+            classify_frames(chunk(PHOTOS, url), bench.tools)
+    assert len(bench.published) == 3
+    assert (len(connections), len(set(connections))) == (3, 1)
 
 
 @pytest.mark.parametrize(

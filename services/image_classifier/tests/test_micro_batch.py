@@ -11,6 +11,9 @@ from services.image_classifier.micro_batch import MicroBatcher
 from shared.problem import Problem
 
 
+Doubler = MicroBatcher[int, int]
+
+
 class Model:
     """Doubles numbers, one batch at a time; while `gate` is closed a batch that began does not end."""
 
@@ -27,8 +30,8 @@ class Model:
 
 
 @asynccontextmanager
-async def batcher(model: Model, batch_limit: int = 16, waiting_limit: int = 64) -> AsyncIterator[MicroBatcher[int, int]]:
-    made: MicroBatcher[int, int] = MicroBatcher(model, batch_limit=batch_limit, waiting_limit=waiting_limit)
+async def batcher(model: Model, batch_limit: int = 16, waiting_limit: int = 64) -> AsyncIterator[Doubler]:
+    made: Doubler = MicroBatcher(model, batch_limit=batch_limit, waiting_limit=waiting_limit)
     try:
         yield made
     finally:
@@ -36,7 +39,7 @@ async def batcher(model: Model, batch_limit: int = 16, waiting_limit: int = 64) 
         await made.close()
 
 
-async def submit(made: MicroBatcher[int, int], *items: int) -> list[asyncio.Task[int]]:
+async def submit(made: Doubler, *items: int) -> list[asyncio.Task[int]]:
     """Submit items as concurrent callers do, and return when all of them are queued."""
     tasks = [asyncio.create_task(made.submit(item)) for item in items]
     await asyncio.sleep(0)
@@ -138,7 +141,7 @@ async def test_a_model_at_fault_fails_those_who_wait_for_it_and_serves_the_next(
             return []
         return [2 * item for item in items]
 
-    made: MicroBatcher[int, int] = MicroBatcher(run, batch_limit=4, waiting_limit=4)
+    made: Doubler = MicroBatcher(run, batch_limit=4, waiting_limit=4)
     with pytest.raises(RuntimeError):
         await made.submit(1)
     assert await made.submit(2) == 4
@@ -147,7 +150,7 @@ async def test_a_model_at_fault_fails_those_who_wait_for_it_and_serves_the_next(
 
 async def test_closing_finishes_what_waits() -> None:
     model = Model()
-    made: MicroBatcher[int, int] = MicroBatcher(model, batch_limit=1, waiting_limit=8)
+    made: Doubler = MicroBatcher(model, batch_limit=1, waiting_limit=8)
     tasks = await submit(made, 1, 2, 3)
     closing = asyncio.create_task(made.close())
     model.gate.set()

@@ -1,0 +1,38 @@
+"""The README names every setting, route and metric of this service, and no other."""
+
+import re
+from pathlib import Path
+
+from prometheus_client import REGISTRY
+
+from services.image_classifier import classify
+from services.image_classifier.api import models, predictions
+from services.image_classifier.settings import Settings
+from shared.settings import ServiceSettings
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_setting_of_its_own_is_in_the_table() -> None:
+    fields = {name: field for name, field in Settings.model_fields.items() if name not in ServiceSettings.model_fields}
+    prefix = Settings.model_config["env_prefix"]
+    names = {str(field.validation_alias or f"{prefix}{name}".upper()) for name, field in fields.items()}
+    assert names == set(re.findall(rf"{prefix}\w+|HUELLA_INGEST_URL", README))
+    assert all(field.description for field in fields.values())
+
+
+def test_every_route_is_in_the_table() -> None:
+    routes = {f"{method} {route.path}" for router in (models, predictions) for route in router.router.routes
+              for method in route.methods}  # fmt: skip
+    assert routes == set(re.findall(r"\| `((?:GET|POST|PUT) [^`]+)`", README))
+
+
+def test_every_metric_is_named() -> None:
+    assert classify.CHUNKS
+    kinds = {"counter": "_total"}
+    ours = {
+        metric.name + kinds.get(metric.type, "")
+        for metric in REGISTRY.collect()
+        if metric.name.startswith("huella_classifier_")
+    }
+    assert ours == set(re.findall(r"huella_classifier_[a-z_]+", README))

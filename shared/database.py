@@ -117,7 +117,9 @@ class Database:
             item = self._waiting.get()
             batch = []
             while item is not None:
-                batch.append(item)
+                # From here on it can't be cancelled; a request that was given up before is not written at all.
+                if item[1].set_running_or_notify_cancel():
+                    batch.append(item)
                 if len(batch) >= TOGETHER_LIMIT or self._waiting.empty():
                     break
                 item = self._waiting.get()

@@ -187,3 +187,13 @@ def test_processes_that_start_together_migrate_once(database_url: str, tmp_path:
     with database.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM runs").scalar_one() == 1
     database.close()
+
+
+def test_a_write_that_is_cancelled_while_it_waits_is_not_done_and_harms_no_other(database: Database) -> None:
+    gate = Gate(database)
+    given_up, kept = database.submit(add(1)), database.submit(add(2))
+    assert given_up.cancel()
+    gate.open()
+    assert kept.result(20) == 2
+    assert database.write(add(3)) == 3
+    assert identities(database) == [2, 3]

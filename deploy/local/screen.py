@@ -84,7 +84,7 @@ def rows(status: Mapping[str, Any], chapters: Mapping[str, Chapter], elapsed_s: 
                 space_id=space_id,
                 name=space["name"],
                 shown=space["occupancy"],
-                probability=space["probability"],
+                probability=None if space["occupancy"] == "stale" else space["probability"],
                 since=ago(space["since"], now),
                 truth=truth,
                 right=space["occupancy"] == truth if judged else None,

@@ -133,7 +133,7 @@ def test_a_space_is_judged_only_when_the_truth_had_time_to_be_noticed() -> None:
 def test_a_change_is_a_line_and_what_stays_is_none() -> None:
     changes = screen.Changes()
     for occupancy, lines in (
-        ("stale", ["10:00:00 K1: stale (97%); truth: cat"]),
+        ("stale", ["10:00:00 K1: stale; truth: cat"]),
         ("stale", []),
         ("cat", ["10:00:00 K1: stale → cat (97%); truth: cat"]),
     ):

@@ -5,7 +5,7 @@ from prometheus_client import Counter, Gauge, Histogram
 ESTIMATES = Counter("huella_estimates_total", "Frames counted, by what the model called them.", ["label"])
 REPEATED = Counter("huella_estimates_repeated_total", "Estimates of frames that were counted already.")
 LATE = Counter("huella_estimates_late_total", "Frames counted that came later than the horizon: history only.")
-REJECTED = Counter("huella_frames_rejected_total", "Frames that can never be estimated, passed on to ingest.")
+REJECTED = Counter("huella_rejections_passed_on_total", "Frames that can never be estimated, passed on to ingest.")
 BAD_MESSAGES = Counter("huella_messages_refused_total", "Messages or results dropped.", ["reason"])
 VISIBLE = Histogram(
     "huella_frame_visible_seconds",

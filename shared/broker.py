@@ -28,6 +28,10 @@ def create_celery(name: str, url: str) -> Celery:
         broker_connection_max_retries=None,
         broker_transport_options={
             "global_keyprefix": KEY_PREFIX,
+            # Each service keeps its own account of what it holds, so that it needs no rights to another's queue.
+            "unacked_key": f"{name}:unacked",
+            "unacked_index_key": f"{name}:unacked_index",
+            "unacked_mutex_key": f"{name}:unacked_mutex",
             "priority_steps": [0],  # each queue is exactly one list, so its length can be read
             "socket_timeout": 10,
             "socket_connect_timeout": 3,

@@ -64,3 +64,10 @@ def test_a_worker_keeps_remote_control_because_gossip_is_off() -> None:
     assert "--without-gossip" in arguments
     assert create_celery("tests", "redis://127.0.0.1:1/0").conf.worker_enable_remote_control
     assert arguments[arguments.index("-Q") + 1] == CLASSIFY_FRAMES
+
+
+def test_each_service_keeps_its_own_account_of_what_it_holds(redis_url: str) -> None:
+    options = [create_celery(name, redis_url).conf.broker_transport_options for name in ("one", "two")]
+    accounts = [{value for key, value in each.items() if key.startswith("unacked")} for each in options]
+    assert len(accounts[0]) == len(accounts[1]) == 3
+    assert not accounts[0] & accounts[1]

@@ -108,7 +108,8 @@ class Feed:
                 base_url=self._url, auth=(camera_id, self._secrets[camera_id]), timeout=TIMEOUT_S, trust_env=False
             ) as client:
                 due = self.started_at + delay_s
-                moment = 0
+                # Seconds since 1970 grow faster than photos are taken, so a later demo draws no photo a second time.
+                moment = int(time.time())
                 while not self._stopped.wait(max(0.0, due - time.monotonic())):
                     moment += 1
                     with self._lock:

@@ -30,6 +30,7 @@ LOOK_EVERY_S = 0.5
 PLAIN_EVERY_S = 10.0
 STALE_AFTER_S = 60
 DRAIN_S = 30.0
+DRAIN_INTERRUPTED_S = 3.0
 TOKEN_S = 30 * 86_400
 
 app = typer.Typer(add_completion=False)
@@ -81,9 +82,9 @@ class Demo:
         ]
         return shown, lines, self.changes.note(shown, now)
 
-    def settled(self) -> bool:
-        """Wait until nothing is in flight, and return whether that came within DRAIN_S seconds."""
-        deadline = time.monotonic() + DRAIN_S
+    def settled(self, within_s: float) -> bool:
+        """Wait until nothing is in flight, and return whether that came within so many seconds."""
+        deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             self.look()
             if self.audit.get("in_flight") == 0:
@@ -182,11 +183,15 @@ def main(
                 found = find_photos(photos)
                 source, story = FolderPhotos(found, seed), Story(labels=list(found), seed=seed)
             with a_running_system(system), opened(system, story, source) as demo:
-                show(demo, time.monotonic() + (duration or float("inf")), Console())
+                patience_s = DRAIN_S
+                try:
+                    show(demo, time.monotonic() + (duration or float("inf")), Console())
+                except Interrupted:
+                    patience_s = DRAIN_INTERRUPTED_S
                 demo.feed.stop()
-                complete = demo.settled()
+                complete = demo.settled(patience_s)
     except Interrupted:
-        pass  # the usual way to end a demo
+        pass  # before there was anything to show
     except (CannotStart, Unexpected, ValueError, httpx.HTTPError) as error:
         print(f"The demo can't go on: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

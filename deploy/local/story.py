@@ -1,5 +1,6 @@
 """The demo's story: which spaces there are, who is in each of them at any time, and what its cameras see."""
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
 
 from deploy.local.scenes import LABELS, animals_of, draw_scene, to_jpeg
 
@@ -15,6 +17,7 @@ POSE_KEPT = 3  # photos for which an animal keeps still
 OCCUPANCY = {"cat": "cat", "dog": "dog", "both": "both", "none": "empty"}
 NEXT = {"cat": ("none", "both"), "dog": ("none", "both"), "both": ("cat", "dog"), "none": ("cat", "dog")}
 PHOTO_ENDINGS = {".jpg", ".jpeg", ".png", ".webp"}
+LARGEST = (1280, 1280)
 MAX_PHOTO_BYTES = 10_000_000
 
 
@@ -113,7 +116,11 @@ class DrawnPhotos:
 
 
 class FolderPhotos:
-    """Photos of a folder with a sub-folder a label, each taken in turn in a shuffled order."""
+    """Photos of a folder with a sub-folder a label, in turn in a shuffled order, each as if it were taken anew.
+
+    A camera's photos are never equal byte for byte (Huella takes equal ones for a camera that hangs), so a photo is
+    moved and lit a little differently each time. A file that can't be read as a photo is sent as it is.
+    """
 
     def __init__(self, photos: Mapping[str, Sequence[Path]], seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
@@ -122,7 +129,21 @@ class FolderPhotos:
         }
 
     def take(self, camera_id: str, chapter: Chapter, moment: int) -> bytes:
-        return next(self._photos[chapter.label]).read_bytes()
+        photo = next(self._photos[chapter.label]).read_bytes()
+        rng = np.random.default_rng([*camera_id.encode(), moment])
+        try:
+            with Image.open(io.BytesIO(photo), formats=("JPEG", "PNG", "WEBP")) as opened:
+                opened.draft("RGB", LARGEST)
+                picture = ImageOps.exif_transpose(opened).convert("RGB")
+        except (OSError, ValueError, Image.DecompressionBombError):
+            return photo
+        picture.thumbnail(LARGEST)
+        left, top, right, bottom = rng.uniform(0, 0.03, 4)
+        width, height = picture.size
+        picture = picture.crop(
+            (int(left * width), int(top * height), width - int(right * width), height - int(bottom * height))
+        )
+        return to_jpeg(ImageEnhance.Brightness(picture).enhance(rng.uniform(0.94, 1.06)))
 
 
 def find_photos(folder: Path) -> dict[str, list[Path]]:

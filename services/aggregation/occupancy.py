@@ -38,7 +38,7 @@ class Rules:
     horizon_s: int = 600
     miss: float = 0.3
     false_alarm: float = 0.02
-    scene_memory_s: float = 30.0
+    scene_memory_s: float = 60.0
     redraw_s: float = 7200.0
     stationary: Posterior = (0.45, 0.225, 0.225, 0.10)
     images_count: int = 3

@@ -43,7 +43,7 @@ class Settings(ServiceSettings):
         600, ge=1, le=604800, description="Seconds without evidence until a space that appeared by itself is stale."
     )
     scene_memory_s: float = Field(
-        30.0, gt=0, le=3600, description="Seconds in which a camera that repeats itself says little new."
+        60.0, gt=0, le=3600, description="Seconds in which a camera that repeats itself says little new."
     )
     grace_s: int = Field(120, ge=0, le=86400, description="Seconds a species is confidently gone until its stay ends.")
     estimate_days: int = Field(400, ge=1, description="Days that estimates are kept before only their totals are.")

@@ -89,7 +89,7 @@ def fetch(
             body = _Body(response.iter_raw(BLOCK), limit, time.monotonic() + deadline_s)
             with tarfile.open(fileobj=cast("BinaryIO", body), mode="r|", bufsize=BLOCK) as archive:  # it only reads
                 states = _index(archive)
-                yield Images(states, _members(archive, states, image_bytes))
+                yield Images(states, _members(archive, image_bytes))
             body.drain()
     except httpx.HTTPError as error:
         raise FetchFailed(f"camera_ingest: {type(error).__name__}") from error
@@ -108,11 +108,10 @@ def _index(archive: tarfile.TarFile) -> dict[str, str]:
         raise FetchFailed(f"the index of camera_ingest is not valid ({type(error).__name__})") from error
 
 
-def _members(archive: tarfile.TarFile, states: dict[str, str], image_bytes: int) -> Iterator[tuple[str, bytes | None]]:
+def _members(archive: tarfile.TarFile, image_bytes: int) -> Iterator[tuple[str, bytes | None]]:
     try:
         while (member := archive.next()) is not None:
-            if member.name in states:
-                yield member.name, _read(archive, member) if member.size <= image_bytes else None
+            yield member.name, _read(archive, member) if member.size <= image_bytes else None
     except httpx.HTTPError as error:
         raise FetchFailed(f"camera_ingest: {type(error).__name__}") from error
     except (tarfile.TarError, EOFError) as error:

@@ -107,6 +107,11 @@ async def test_a_bad_image_is_told_as_what_it_is(
     problem(await client.post("/v1/predictions", content=content), status, slug)
 
 
+async def test_an_image_of_nearly_ten_megabytes_is_answered(client: httpx.AsyncClient) -> None:
+    content = GOOD + bytes(10_000_000 - len(GOOD))  # what follows a JPEG's end is not looked at
+    assert (await client.post("/v1/predictions", content=content)).json()["label"] == "cat"
+
+
 async def test_a_body_past_the_limit_is_refused_though_no_header_tells_its_length(client: httpx.AsyncClient) -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:

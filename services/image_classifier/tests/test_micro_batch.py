@@ -10,7 +10,6 @@ import pytest
 from services.image_classifier.micro_batch import MicroBatcher
 from shared.problem import Problem
 
-
 Doubler = MicroBatcher[int, int]
 
 

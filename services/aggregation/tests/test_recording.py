@@ -1,0 +1,362 @@
+"""Counting: each receipt once, in any order, from any number of workers; on SQLite and on PostgreSQL."""
+
+import json
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import uuid_utils
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from sqlalchemy import delete, select
+
+from services.aggregation import tables
+from services.aggregation.belief import Belief
+from services.aggregation.checkpoint import read_belief, write_belief
+from services.aggregation.occupancy import Rules
+from services.aggregation.rebuild import rebuild, same_belief
+from services.aggregation.settings import Settings
+from services.aggregation.store import record as record_in
+from services.aggregation.tests.conftest import Record, message, minutes_ago, result
+from services.aggregation.worker import record_estimates
+from shared.database import Database, microseconds
+from shared.messages import EstimateResult
+
+COLUMNS = ("id", "occupancy", "probability", "since", "last_evidence_at", "frames", "posterior", "newest_at")
+
+
+def believed(database: Database) -> dict[str, Any]:
+    """Return all that is believed: spaces, stays (without their ids), spans."""
+    with database.read() as connection:
+        spaces = connection.execute(
+            select(*(tables.spaces.c[name] for name in COLUMNS)).order_by(tables.spaces.c.id)
+        ).all()
+        stays = tables.stays
+        found = connection.execute(
+            select(stays.c.space_id, stays.c.species, stays.c.from_at, stays.c.until_at).order_by(
+                stays.c.space_id, stays.c.from_at, stays.c.species
+            )
+        ).all()
+        spans = connection.execute(select(tables.spans).order_by(tables.spans.c.space_id, tables.spans.c.since)).all()
+    return {"spaces": [tuple(row) for row in spaces], "stays": [tuple(row) for row in found], "spans": list(spans)}
+
+
+def outbox(database: Database) -> dict[str, tuple[str, str | None]]:
+    with database.read() as connection:
+        rows = connection.execute(select(tables.settlements)).mappings()
+        return {row["receipt"]: (row["state"], row["reason"]) for row in rows}
+
+
+def story(seed: int, frames: int, minutes: float) -> list[dict[str, Any]]:
+    """Return results of two spaces and three cameras, whose content changes in the middle, all `minutes` long."""
+    chance, start = random.Random(seed), minutes_ago(minutes)
+    results = []
+    for number in range(frames):
+        at = start + timedelta(seconds=minutes * 60 * number / frames)
+        camera = chance.choice(("a", "b", "c"))
+        space = "k2" if camera == "c" else "k1"
+        there = chance.random() < 0.8
+        early = number < frames / 2
+        cat = 0.97 if there and early else 0.04
+        dog = 0.97 if there and not early else 0.04
+        image = f"frozen-{cat}-{dog}" if chance.random() < 0.2 else None
+        results.append(result(space, camera, at, cat=cat, dog=dog, image=image))
+    return results
+
+
+def chunks(results: list[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    for start in range(0, len(results), size):
+        yield results[start : start + size]
+
+
+@contextmanager
+def erased(database: Database) -> Iterator[None]:
+    """Start from nothing again."""
+
+    def erase(connection: Any) -> None:
+        for table in (
+            tables.estimates,
+            tables.evidence,
+            tables.spaces,
+            tables.stays,
+            tables.spans,
+            tables.changes,
+            tables.settlements,
+            tables.corrections,
+        ):
+            connection.execute(delete(table))
+
+    database.write(erase)
+    yield
+
+
+def record_at(database: Database, results: list[dict[str, Any]], now: datetime) -> None:
+    """Count results as one message at a given time, so that two runs can be compared."""
+    parsed = [EstimateResult.model_validate(one) for one in results]
+    database.write(lambda connection: record_in(connection, parsed, now, Rules(), 600))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_shuffled_and_repeated_messages_give_the_same_belief(database: Database, seed: int) -> None:
+    results = story(seed, frames=80, minutes=9)
+    now = datetime.now(UTC)
+    with erased(database):
+        for chunk in chunks(results, 16):
+            record_at(database, chunk, now)
+        in_order = believed(database)
+    shuffled = results + results[::3]
+    random.Random(seed).shuffle(shuffled)
+    with erased(database):
+        for chunk in chunks(shuffled, 5):
+            record_at(database, chunk, now)
+        assert believed(database) == in_order
+    assert in_order["stays"]
+
+
+def test_a_rebuild_from_all_estimates_equals_what_grew_bit_by_bit(database: Database) -> None:
+    """Over an hour and a half, so that the checkpoint moves many times."""
+    results = story(5, frames=240, minutes=90)
+    now = datetime.now(UTC)
+    for chunk in chunks(results, 8):
+        record_at(database, chunk, now)
+    with database.read() as connection:
+        spaces = connection.execute(select(tables.spaces)).mappings().all()
+        for space in spaces:
+            fold = rebuild(connection, space["id"], Rules())
+            fold.pass_time(microseconds(now))
+            assert list(fold.belief.posterior) == list(json.loads(space["posterior"]).values())
+            assert fold.belief.occupancy == space["occupancy"]
+            assert microseconds(space["since"]) == fold.belief.since_us
+            assert same_belief(fold.belief, space["occupancy"], microseconds(space["last_evidence_at"]))
+            kept = connection.execute(
+                select(tables.stays).where(tables.stays.c.space_id == space["id"]).order_by(tables.stays.c.from_at)
+            ).mappings()
+            expected = sorted((one.from_us, one.species.value, one.until_us) for one in fold.stays())
+            assert [
+                (microseconds(row["from_at"]), row["species"], row["until_at"] and microseconds(row["until_at"]))
+                for row in kept
+            ] == expected
+            spans = connection.execute(
+                select(tables.spans).where(tables.spans.c.space_id == space["id"]).order_by(tables.spans.c.since)
+            ).mappings()
+            assert [(microseconds(row["since"]), row["occupancy"]) for row in spans] == [
+                (span.since_us, span.occupancy) for span in fold.spans
+            ]
+        evidence = connection.execute(select(tables.evidence.c.bucket)).scalars().all()
+    newest = max(microseconds(datetime.fromisoformat(one["observed_at"])) for one in results) // 1_000_000
+    assert min(evidence) >= newest - 3 * 600, "evidence before the checkpoint's horizon is let go"
+
+
+class Deliveries(RuleBasedStateMachine):
+    """Messages come in any order and any number of times; the belief is that of the set of them."""
+
+    database: Database
+    now: datetime
+
+    @initialize(seed=st.integers(0, 10_000))
+    def begin(self, seed: int) -> None:
+        with erased(self.database):
+            self.waiting = list(chunks(story(seed, frames=24, minutes=8), 3))
+            self.arrived: list[dict[str, Any]] = []
+
+    @rule(which=st.integers(0, 100))
+    def deliver(self, which: int) -> None:
+        chunk = self.waiting[which % len(self.waiting)]
+        record_at(self.database, chunk, self.now)
+        self.arrived += [one for one in chunk if one not in self.arrived]
+
+    @invariant()
+    def belief_is_that_of_the_set(self) -> None:
+        if not getattr(self, "arrived", None):
+            return
+        with self.database.read() as connection:
+            frames = connection.execute(select(tables.spaces.c.id, tables.spaces.c.frames)).all()
+            for space_id, number in frames:
+                fold = rebuild(connection, space_id, Rules())
+                fold.pass_time(microseconds(self.now))
+                row = connection.execute(select(tables.spaces).where(tables.spaces.c.id == space_id)).mappings().one()
+                assert list(json.loads(row["posterior"]).values()) == list(fold.belief.posterior)
+                assert row["occupancy"] == fold.belief.occupancy
+                assert number == sum(one["space_id"] == space_id for one in self.arrived)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_any_history_of_deliveries_gives_the_belief_of_its_set(database: Database) -> None:
+    Deliveries.database, Deliveries.now = database, datetime.now(UTC)
+    run_state_machine_as_test(
+        Deliveries,
+        settings=hypothesis_settings(
+            max_examples=8, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
+
+
+def test_a_frame_that_comes_after_the_horizon_is_history(database: Database, record: Record) -> None:
+    record(result(at=minutes_ago(1), dog=0.98))
+    before = believed(database)["spaces"]
+    record(result(at=minutes_ago(20), cat=0.98), result(at=minutes_ago(25), cat=0.98))
+    after = believed(database)["spaces"]
+    frames = COLUMNS.index("frames")
+    assert after[0][frames] == 3
+    assert [row[:frames] + row[frames + 1 :] for row in after] == [row[:frames] + row[frames + 1 :] for row in before]
+    with database.read() as connection:
+        late = connection.execute(select(tables.estimates.c.late)).scalars().all()
+    assert sorted(late) == [False, True, True]
+
+
+def test_bad_quality_is_no_evidence(database: Database, record: Record) -> None:
+    """A blind camera never makes a space look empty."""
+    record(*(result(at=minutes_ago(1), quality="dark") for _ in range(5)))
+    (space,) = believed(database)["spaces"]
+    assert (space[1], space[4], space[5]) == ("stale", None, 5)
+
+
+def test_every_finished_frame_is_settled_and_nothing_else(database: Database, record: Record) -> None:
+    estimated, again = result(), str(uuid_utils.uuid7())
+    undecodable, counted_already = str(uuid_utils.uuid7()), result()
+    record(counted_already)
+    record(
+        estimated,
+        {"outcome": "rejected", "receipt": undecodable, "reason": "does not decode"},
+        {"outcome": "retry", "receipt": again, "reason": "try later"},
+        {"outcome": "rejected", "receipt": counted_already["receipt"], "reason": "does not decode"},
+    )
+    assert outbox(database) == {
+        estimated["receipt"]: ("counted", None),
+        counted_already["receipt"]: ("counted", None),
+        undecodable: ("rejected", "does not decode"),
+    }
+
+
+def test_a_frame_rejected_earlier_and_estimated_later_counts(database: Database, record: Record) -> None:
+    one = result()
+    rejection = {"outcome": "rejected", "receipt": one["receipt"], "reason": "gave up"}
+    record(rejection)
+    record(one)
+    record(rejection)
+    assert outbox(database) == {one["receipt"]: ("counted", None)}
+
+
+def test_the_first_commit_wins_and_a_repeated_frame_is_settled_again(database: Database, record: Record) -> None:
+    one = result(cat=0.98)
+    record(one)
+    database.write(lambda connection: connection.execute(delete(tables.settlements)))
+    recorded = record({**one, "model": "other", "probabilities": {"cat": 0.01, "dog": 0.99}})
+    assert (len(recorded.counted), recorded.repeated) == (0, 1)
+    assert outbox(database) == {one["receipt"]: ("counted", None)}
+    with database.read() as connection:
+        assert connection.execute(select(tables.estimates.c.model)).scalars().all() == ["huella"]
+
+
+BAD_MESSAGES: dict[str, Any] = {
+    "nothing": {},
+    "not an object": [1, 2],
+    "a later schema": {"schema": 2},
+    "no results": {"results": []},
+    "another settle_url": {"settle_url": "http://127.0.0.1:1/v1/settlements"},
+    "our host as a user name": {"settle_url": "http://127.0.0.1:8001@evil.example/v1/settlements"},
+    "probability above 1": {"results": [{**result(), "probabilities": {"cat": 1.5, "dog": 0.0}}]},
+    "not a number": {"results": [{**result(), "probabilities": {"cat": "NaN", "dog": 0.0}}]},
+}
+
+
+@pytest.mark.parametrize("name", BAD_MESSAGES)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_bad_message_is_refused_and_never_raises(database: Database, settings: Settings, name: str) -> None:
+    bad = BAD_MESSAGES[name]
+    sent = {**message(settings, [result()]), **bad} if isinstance(bad, dict) and bad else bad
+    assert record_estimates(database, settings, sent) is None
+    assert believed(database)["spaces"] == []
+
+
+def test_a_receipt_that_is_none_spares_its_neighbours(database: Database, record: Record) -> None:
+    recorded = record(result(receipt="not-a-uuid"), result())
+    assert len(recorded.counted) == 1
+
+
+def test_workers_at_the_same_time_count_each_frame_once(settings: Settings, database: Database) -> None:
+    """Two workers get overlapping messages over the same spaces; the result is that of one worker."""
+    results = story(11, frames=120, minutes=9)
+    workers = [Database(settings.database_url) for _ in range(2)]
+    failures: list[BaseException] = []
+
+    def work(worker: Database, seed: int) -> None:
+        mine = list(chunks(results, 8))
+        random.Random(seed).shuffle(mine)
+        try:
+            for chunk in mine:
+                record_estimates(worker, settings, message(settings, chunk))
+        except Exception as error:  # noqa: BLE001 - the test reports whatever a thread met
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(worker, seed)) for seed, worker in enumerate(workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    for worker in workers:
+        worker.close()
+    assert not failures
+    found = believed(database)
+    assert sum(row[COLUMNS.index("frames")] for row in found["spaces"]) == len(results)
+    assert set(outbox(database)) == {one["receipt"] for one in results}
+    with database.read() as connection:
+        sequences = connection.execute(select(tables.changes.c.sequence).order_by(tables.changes.c.sequence))
+        assert list(sequences.scalars()) == list(
+            range(1, connection.execute(select(tables.counters.c.value)).scalar_one() + 1)
+        )
+    with erased(database):
+        for chunk in chunks(results, 16):
+            record_at(database, chunk, datetime.now(UTC))
+    assert believed(database) == found
+
+
+def test_readers_never_see_a_change_before_one_with_a_smaller_number(settings: Settings) -> None:
+    """While two workers write, whoever reads sees 1..n without a gap."""
+    workers = [Database(settings.database_url) for _ in range(2)]
+    done = threading.Event()
+    gaps: list[list[int]] = []
+
+    def look(reader: Database) -> None:
+        while not done.is_set():
+            with reader.read() as connection:
+                seen = list(connection.execute(select(tables.changes.c.sequence)).scalars())
+            if sorted(seen) != list(range(1, len(seen) + 1)):
+                gaps.append(seen)
+
+    def write(worker: Database, name: str) -> None:
+        for number in range(25):
+            record_estimates(worker, settings, message(settings, [result(f"{name}{number}", cat=0.98)]))
+
+    reader = Database(settings.database_url)
+    looking = threading.Thread(target=look, args=(reader,))
+    writing = [threading.Thread(target=write, args=(worker, name)) for worker, name in zip(workers, "xy", strict=True)]
+    for thread in (looking, *writing):
+        thread.start()
+    for thread in writing:
+        thread.join(timeout=60)
+    done.set()
+    looking.join(timeout=60)
+    for one in (*workers, reader):
+        one.close()
+    assert not gaps
+
+
+def test_the_migrations_make_exactly_the_tables(settings: Settings, database: Database) -> None:
+    with database.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+
+
+@given(st.lists(st.floats(0.01, 1), min_size=4, max_size=4))
+def test_a_belief_survives_being_written_and_read(weights: list[float]) -> None:
+    e, c, d, b = (weight / sum(weights) for weight in weights)
+    belief = Belief((e, c, d, b), bucket=10, since_us=7, last_evidence_us=9)
+    assert read_belief(write_belief(belief)) == belief

@@ -32,7 +32,7 @@ def require(*roles: Role) -> Callable[..., Identity]:
     """Return a dependency that lets in who has the rights of any of `roles`, and answers 401 or 403 to others."""
     needed = " or ".join(role.value for role in roles)
 
-    def dependency(
+    async def dependency(
         request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
     ) -> Identity:
         identity = identify(request, credentials)

@@ -1,6 +1,6 @@
 """FastAPI dependencies that let a route say who may call it, in its signature: `caller: Viewer`."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -28,7 +28,7 @@ def identify(request: Request, credentials: HTTPAuthorizationCredentials | None)
     return identity
 
 
-def require(*roles: Role) -> Callable[..., Identity]:
+def require(*roles: Role) -> Callable[..., Awaitable[Identity]]:
     """Return a dependency that lets in who has the rights of any of `roles`, and answers 401 or 403 to others."""
     needed = " or ".join(role.value for role in roles)
 

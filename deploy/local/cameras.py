@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -41,35 +42,45 @@ def register(ingest: httpx.Client, space: Space, secrets: dict[str, str]) -> Non
             secrets[camera_id] = checked(ingest.post(f"/v1/cameras/{camera_id}/secrets")).json()["secret"]
 
 
-def load_secrets(path: Path) -> dict[str, str]:
-    """Return the cameras' secrets that an earlier demo kept."""
+def load_kept(path: Path) -> dict[str, Any]:
+    """Return what an earlier demo kept in a file, or nothing if there is none."""
     try:
-        kept = json.loads(path.read_text())
+        kept: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
         return {}
-    return {str(camera_id): str(secret) for camera_id, secret in kept.items()}
+    return kept
 
 
-def save_secrets(path: Path, secrets: Mapping[str, str]) -> None:
-    """Keep the cameras' secrets in a file that only its owner reads."""
+def keep(path: Path, values: Mapping[str, Any]) -> None:
+    """Keep values for the next demo, in a file that only its owner reads."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = path.with_name(path.name + ".new")
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(dict(secrets), file)
+        json.dump(dict(values), file)
     new.replace(path)
 
 
 class Feed:
-    """All cameras at work, a thread each; `counts` has `sent`, `accepted`, `retries` and `refused`."""
+    """All cameras at work, a thread each; `counts` has `sent`, `accepted`, `retries` and `refused`.
+
+    The story goes on from `told_s`, the seconds of it that earlier demos told.
+    """
 
     def __init__(
-        self, ingest_url: str, story: Story, photos: Photos, secrets: Mapping[str, str], every_s: float
+        self,
+        ingest_url: str,
+        story: Story,
+        photos: Photos,
+        secrets: Mapping[str, str],
+        every_s: float,
+        told_s: float = 0.0,
     ) -> None:
         self._url = ingest_url
         self._story = story
         self._photos = photos
         self._secrets = secrets
         self._every_s = every_s
+        self._told_s = told_s
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -80,11 +91,16 @@ class Feed:
     def chapters(self) -> dict[str, Chapter]:
         """Return who is in each space now."""
         with self._lock:
-            return {space.id: self._story.now(space.id, self.elapsed_s) for space in self._story.spaces}
+            return {space.id: self._story.now(space.id, self.told_s) for space in self._story.spaces}
 
     @property
-    def elapsed_s(self) -> float:
+    def running_s(self) -> float:
         return time.monotonic() - self.started_at
+
+    @property
+    def told_s(self) -> float:
+        """Seconds of the story up to now."""
+        return self._told_s + self.running_s
 
     def start(self) -> None:
         """Start every camera, spread over the first interval."""
@@ -113,7 +129,7 @@ class Feed:
                 while not self._stopped.wait(max(0.0, due - time.monotonic())):
                     moment += 1
                     with self._lock:
-                        chapter = self._story.now(space.id, self.elapsed_s)
+                        chapter = self._story.now(space.id, self.told_s)
                     self.send(client, camera_id, self._photos.take(camera_id, chapter, moment))
                     # A camera that was held up goes on from now: it doesn't send all that it missed.
                     due = max(due + self._every_s, time.monotonic())

@@ -12,7 +12,10 @@ from rich.text import Text
 
 from deploy.local.story import OCCUPANCY, Chapter
 
-NOTICE_S = 30.0  # how long after a change the status may still show what was before
+# How long after a change the status may still show what was before. That an animal is gone takes longer to believe than
+# that one came, since a camera often misses an animal that is there.
+COMING_S = 30.0
+LEAVING_S = 90.0
 COLOURS = {"cat": "yellow", "dog": "cyan", "both": "magenta", "empty": "green", "unsure": "red", "stale": "dim"}
 LAST_CHANGES = 5
 
@@ -32,7 +35,7 @@ class Row:
 
 @dataclass
 class Tally:
-    """How often the status was right, of the moments at which it could be: later than NOTICE_S after a change."""
+    """How often the status was right, of the moments later than COMING_S or LEAVING_S after a change."""
 
     right: int = 0
     judged: int = 0
@@ -44,8 +47,11 @@ class Tally:
 
     def __str__(self) -> str:
         if not self.judged:
-            return f"not judged (no space was unchanged for {NOTICE_S:.0f} s)"
-        return f"right {self.right / self.judged:.0%} of the time, from {NOTICE_S:.0f} s after a change on"
+            return f"not judged yet (that starts {COMING_S:.0f} s after a change)"
+        return (
+            f"right {self.right / self.judged:.0%} of the time (looked at from {COMING_S:.0f} s after an arrival "
+            f"and {LEAVING_S:.0f} s after a departure on)"
+        )
 
 
 @dataclass
@@ -78,7 +84,7 @@ def rows(status: Mapping[str, Any], chapters: Mapping[str, Chapter], elapsed_s: 
         if space is None:
             continue
         truth = OCCUPANCY[chapter.label]
-        judged = elapsed_s - chapter.since_s >= NOTICE_S
+        judged = elapsed_s - chapter.since_s >= (LEAVING_S if chapter.somebody_left else COMING_S)
         result.append(
             Row(
                 space_id=space_id,

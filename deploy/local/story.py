@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from deploy.local.scenes import LABELS, animals_of, draw_scene, to_jpeg
 
-EVENT_EVERY_S = 20.0
+EVENT_EVERY_S = 25.0
 POSE_KEPT = 3  # photos for which an animal keeps still
 OCCUPANCY = {"cat": "cat", "dog": "dog", "both": "both", "none": "empty"}
 NEXT = {"cat": ("none", "both"), "dog": ("none", "both"), "both": ("cat", "dog"), "none": ("cat", "dog")}
@@ -44,11 +44,15 @@ SPACES = (
 
 @dataclass(frozen=True)
 class Chapter:
-    """Who is in a space from `since_s` seconds after the start on; `seed` says which animals they are."""
+    """Who is in a space from `since_s` seconds after the start on.
+
+    `seed` says which animals they are, and `somebody_left` that fewer species are there than before.
+    """
 
     since_s: float
     label: str
     seed: int
+    somebody_left: bool = False
 
 
 class Story:
@@ -90,7 +94,8 @@ class Story:
         possible = possible or [label for label in self._labels if label != before]
         if possible:
             label = possible[self._rng.integers(len(possible))]
-            self._chapters[space_id].append(Chapter(self._told_until, label, self._seed()))
+            left = before == "both" or label == "none" or {before, label} == {"cat", "dog"}
+            self._chapters[space_id].append(Chapter(self._told_until, label, self._seed(), somebody_left=left))
 
 
 class Photos(Protocol):

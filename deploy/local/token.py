@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from deploy.local.running import configured
 from deploy.local.system import CannotStart
-from deploy.local.up import configured
 from shared.tokens import PEOPLE, Role, Signer
 
 DAY_S = 86_400

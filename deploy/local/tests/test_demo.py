@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from deploy.local import cameras, screen
-from deploy.local.cameras import Feed, Unexpected, checked, load_secrets, register, save_secrets
+from deploy.local.cameras import Feed, Unexpected, checked, keep, load_kept, register
 from deploy.local.story import SPACES, Chapter, DrawnPhotos, Story
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
@@ -92,10 +92,10 @@ def test_a_camera_keeps_its_secret_and_gets_a_new_one_only_if_it_is_lost() -> No
 
 def test_secrets_are_kept_in_a_file_of_their_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "demo" / "cameras.json"
-    assert load_secrets(path) == {}
-    save_secrets(path, {"a": "b"})
+    assert load_kept(path) == {}
+    keep(path, {"a": "b"})
     assert path.stat().st_mode & 0o777 == 0o600
-    assert load_secrets(path) == {"a": "b"} == json.loads(path.read_text())
+    assert load_kept(path) == {"a": "b"} == json.loads(path.read_text())
 
 
 def test_an_answer_that_is_no_success_names_the_request_and_its_problem() -> None:
@@ -117,12 +117,18 @@ def status(**occupancies: str) -> dict[str, Any]:
 
 
 def test_a_space_is_judged_only_when_the_truth_had_time_to_be_noticed() -> None:
-    chapters = {"k1": Chapter(0, "cat", 1), "k2": Chapter(0, "none", 1), "k3": Chapter(90, "dog", 1)}
-    shown = screen.rows(status(k1="cat", k2="dog", k3="empty"), chapters, 100, NOW)
+    chapters = {
+        "k1": Chapter(0, "cat", 1),
+        "k2": Chapter(0, "none", 1, somebody_left=True),
+        "k3": Chapter(90, "dog", 1),
+        "k4": Chapter(50, "none", 1, somebody_left=True),
+    }
+    shown = screen.rows(status(k1="cat", k2="dog", k3="empty", k4="cat"), chapters, 100, NOW)
     assert [(row.space_id, row.truth, row.right) for row in shown] == [
         ("k1", "cat", True),
         ("k2", "empty", False),
         ("k3", "dog", None),
+        ("k4", "empty", None),
     ]
     tally = screen.Tally()
     assert "not judged" in str(tally)

@@ -45,6 +45,15 @@ def test_only_labels_with_photos_occur() -> None:
         Story(labels=[])
 
 
+def test_a_chapter_says_whether_somebody_left() -> None:
+    species = {"none": set(), "cat": {"cat"}, "dog": {"dog"}, "both": {"cat", "dog"}}
+    for labels in (("cat", "dog", "none", "both"), ("cat", "dog")):
+        for seen in told(Story(labels=labels), 600).values():
+            assert not seen[0].somebody_left
+            for before, after in pairwise(seen):
+                assert after.somebody_left == bool(species[before.label] - species[after.label])
+
+
 def test_two_spaces_have_two_cameras_and_no_camera_has_two_spaces() -> None:
     cameras = [camera for space in SPACES for camera in space.cameras]
     assert len(cameras) == len(set(cameras)) == 8

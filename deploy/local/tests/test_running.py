@@ -8,8 +8,8 @@ from pathlib import Path
 import jwt
 import pytest
 
+from deploy.local import running
 from deploy.local import system as local
-from deploy.local import up
 from deploy.local.system import CannotStart, System
 from shared.tokens import BadToken, Keyring, Role, make_keys
 
@@ -32,11 +32,11 @@ def mode(path: Path) -> int:
 
 
 def test_secrets_are_made_once_and_only_their_owner_reads_them(system: System) -> None:
-    with up.reserved(system):
-        up.prepare(system)
+    with running.reserved(system):
+        running.prepare(system)
         secret = system.redis_secret.read_text()
         key = (system.keys / "private" / "cli.pem").read_bytes()
-        up.prepare(system)
+        running.prepare(system)
     assert system.redis_secret.read_text() == secret
     assert (system.keys / "private" / "cli.pem").read_bytes() == key
     assert len(secret) >= 32
@@ -46,26 +46,29 @@ def test_secrets_are_made_once_and_only_their_owner_reads_them(system: System) -
 
 
 def test_a_taken_port_is_named_with_what_it_is_for_and_what_to_do(system: System) -> None:
-    with socket.socket() as listener, up.reserved(system):
+    with socket.socket() as listener, running.reserved(system):
         listener.bind(("127.0.0.1", system.base_port + 3))
         listener.listen()
         with pytest.raises(CannotStart, match=rf"port {system.base_port + 3} \(aggregation\).*HUELLA_PORT"):
-            up.prepare(system)
+            running.prepare(system)
 
 
 def test_a_second_system_on_the_same_folder_is_refused_and_told_whom_to_end(system: System) -> None:
-    assert not up.runs(system)
-    with up.reserved(system):
-        assert up.runs(system)
-        with pytest.raises(CannotStart, match=rf"already \(process {os.getpid()}\).*HUELLA_DATA"), up.reserved(system):
+    assert not running.runs(system)
+    with running.reserved(system):
+        assert running.runs(system)
+        with (
+            pytest.raises(CannotStart, match=rf"already \(process {os.getpid()}\).*HUELLA_DATA"),
+            running.reserved(system),
+        ):
             pass
-    assert not up.runs(system)
+    assert not running.runs(system)
 
 
 def test_a_folder_that_cant_be_written_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     broken = System(data=tmp_path / "file" / "data", base_port=8400, keys=tmp_path)
-    with pytest.raises(CannotStart, match=r"file/data can't be used: Not a directory"), up.reserved(broken):
+    with pytest.raises(CannotStart, match=r"file/data can't be used: Not a directory"), running.reserved(broken):
         pass
 
 
@@ -74,7 +77,7 @@ def test_somebody_elses_folder_for_the_control_socket_is_refused(tmp_path: Path)
     open_to_all.mkdir()
     open_to_all.chmod(0o777)
     with pytest.raises(CannotStart, match="not a private folder"):
-        up._make_private_folder(open_to_all)
+        running._make_private_folder(open_to_all)
 
 
 @pytest.mark.parametrize("port", ["http", "0", "99999"])
@@ -89,20 +92,20 @@ def test_a_port_that_makes_no_sense_is_one_line(port: str) -> None:
 def ending_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The system with programs that never answer, so that it starts, waits and can be ended."""
     monkeypatch.setattr(local, "PROGRAMS", (local.Program("sleeper", "http.server", 1, "/readyz"),))
-    monkeypatch.setattr(up, "PROGRAMS", local.PROGRAMS)
+    monkeypatch.setattr(running, "PROGRAMS", local.PROGRAMS)
 
 
 @pytest.mark.usefixtures("ending_programs")
 def test_the_process_manager_restarts_redis_and_ends_it_when_it_is_told_to(system: System) -> None:
-    with up.reserved(system) as lock:
-        up.prepare(system)
-        manager = up.start(system, lock)
+    with running.reserved(system) as lock:
+        running.prepare(system)
+        manager = running.start(system, lock)
         try:
             first = pid_of(system, "redis")
             os.kill(first, signal.SIGKILL)
             second = pid_of(system, "redis", other_than=first)
         finally:
-            up.stop(manager)
+            running.stop(manager)
     assert second != first
     assert not Path(f"/proc/{second}").exists()
     assert not local.taken_ports(list(system.ports))

@@ -1,0 +1,51 @@
+"""The contracts in the repository are what the code does, and messages of the present schema are read for ever."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from shared.messages import MESSAGES, to_wire
+from tests.contract.export import contracts, problems, read
+
+EXAMPLES = sorted((Path(__file__).parent / "messages").glob("*/*.json"))
+NOW = contracts()
+
+
+@pytest.mark.parametrize("path", NOW)
+def test_the_contract_in_the_repository_is_current(path: str) -> None:
+    committed = read(path)
+    assert committed is not None, f"{path} is missing: run `make contracts`"
+    assert problems(path, committed, NOW[path]) == [], "others rely on what this changes"
+    assert committed == NOW[path], f"{path} is older than the code: run `make contracts`"
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_each_example_is_valid_by_the_exported_schema_and_read_by_the_code(path: Path) -> None:
+    name = path.name.partition(".")[0]
+    example = json.loads(path.read_text())
+    message = MESSAGES[name].model_validate(example)
+    validator = jsonschema.Draft202012Validator(NOW[f"shared/schemas/{name}.json"])
+    validator.validate(example)
+    validator.validate(to_wire(message))
+    assert MESSAGES[name].model_validate(to_wire(message)) == message
+
+
+def test_every_message_and_outcome_has_an_example() -> None:
+    assert {path.name.partition(".")[0] for path in EXAMPLES} == set(MESSAGES)
+    rows = [row for path in EXAMPLES for row in json.loads(path.read_text()).get("results", [])]
+    assert {row["outcome"] for row in rows} == {"estimate", "rejected", "retry"}
+    assert {row.get("label") for row in rows} >= {"cat", "dog", "both", "none", "unsure"}
+
+
+@pytest.mark.parametrize("path", [path for path in NOW if path.endswith("openapi.json")])
+def test_operations_are_told_apart_and_described(path: str) -> None:
+    document: dict[str, Any] = NOW[path]
+    operations = [operation for methods in document["paths"].values() for operation in methods.values()]
+    names = [operation["operationId"] for operation in operations]
+    assert len(set(names)) == len(names)
+    assert [name for name, operation in zip(names, operations, strict=True) if not operation.get("summary")] == []
+    outside = [route for route in document["paths"] if not route.startswith("/v1/")]
+    assert outside == []

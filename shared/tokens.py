@@ -39,6 +39,7 @@ ISSUERS: Mapping[str, tuple[Role, ...]] = {
     "camera_ingest": (Role.SERVICE,),
     "image_classifier": (Role.SERVICE,),
     "aggregation": (Role.SERVICE,),
+    "dashboard": (Role.VIEWER, Role.OPERATOR, Role.ADMIN),
 }
 
 

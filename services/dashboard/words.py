@@ -1,0 +1,130 @@
+"""The design's words as people say them: occupancies, labels, states, reasons; a table each."""
+
+from services.dashboard.translate import Speech
+
+
+def _(message: str) -> str:
+    """Mark a message for translation; it is translated when it is shown."""
+    return message
+
+
+OCCUPANCY = {
+    "cat": _("Cat"),
+    "dog": _("Dog"),
+    "both": _("Cat and dog"),
+    "empty": _("Empty"),
+    "unsure": _("Unsure"),
+    "stale": _("No recent evidence"),
+}
+LABEL = {
+    "cat": _("Cat"),
+    "dog": _("Dog"),
+    "both": _("Cat and dog"),
+    "none": _("Nobody"),
+    "unsure": _("Unsure"),
+}
+STATE = {
+    "available": _("Available"),
+    "reserved": _("Reserved"),
+    "adopted": _("Adopted"),
+    "not_available": _("Not available"),
+}
+PURPOSE = {"adoption": _("Adoption"), "quarantine": _("Quarantine"), "staff": _("Staff")}
+ROLE = {"viewer": _("Viewer"), "operator": _("Operator"), "admin": _("Administrator")}
+ROLE_MEANS = {
+    "viewer": _("Sees everything, changes nothing"),
+    "operator": _("Also corrects photos and decides about stays"),
+    "admin": _("Also sets up spaces, cameras and people"),
+}
+SPECIES = {"cat": _("Cat"), "dog": _("Dog")}
+QUALITY = {
+    "ok": _("Good picture"),
+    "dark": _("Too dark"),
+    "blown_out": _("Too bright"),
+    "blurred": _("Blurred"),
+}
+LOOK = {
+    "no_camera_sends": _("No camera sends photos"),
+    "camera_silent": _("A camera is silent"),
+    "stale": _("No recent evidence"),
+    "unsure": _("The model is unsure"),
+}
+REVIEW = {
+    "unsure": _("The model is unsure"),
+    "camera": _("Another camera disagrees"),
+    "person": _("A person disagrees"),
+    "model": _("Another model version disagrees"),
+}
+FAULT = {"never": _("No photo yet"), "silent": _("Silent")}
+SERVICE = {
+    "camera_ingest": _("Photos and cameras"),
+    "image_classifier": _("The model"),
+    "aggregation": _("Adoption status"),
+    "dashboard": _("This page"),
+}
+DONE = {
+    "saved": _("Saved."),
+    "corrected": _("Thank you: the photo is corrected."),
+    "undone": _("The correction is undone."),
+    "offered": _("The photo is offered to the model again."),
+    "removed": _("Removed."),
+    "revoked": _("The old secret is no longer accepted."),
+    "withdrawn": _("The invitation is withdrawn."),
+    "password": _("Your password is changed. Please log in again."),
+    "left": _("You are logged out."),
+    "left_everywhere": _("You are logged out everywhere."),
+    "welcome": _("Your account is ready. Please log in."),
+}
+CHANGE = {
+    "opened": {"cat": _("a cat arrived"), "dog": _("a dog arrived")},
+    "closed": {"cat": _("a cat left"), "dog": _("a dog left")},
+}
+
+
+class Words:
+    """The tables in one language; a word that the page does not know yet is shown as it is."""
+
+    def __init__(self, speech: Speech) -> None:
+        self.speech = speech
+
+    def _word(self, table: dict[str, str], key: str) -> str:
+        return self.speech.gettext(table[key]) if key in table else key
+
+    def occupancy(self, key: str) -> str:
+        return self._word(OCCUPANCY, key)
+
+    def label(self, key: str) -> str:
+        return self._word(LABEL, key)
+
+    def state(self, key: str) -> str:
+        return self._word(STATE, key)
+
+    def purpose(self, key: str) -> str:
+        return self._word(PURPOSE, key)
+
+    def role(self, key: str) -> str:
+        return self._word(ROLE, key)
+
+    def role_means(self, key: str) -> str:
+        return self._word(ROLE_MEANS, key)
+
+    def species(self, key: str) -> str:
+        return self._word(SPECIES, key)
+
+    def quality(self, key: str) -> str:
+        return self._word(QUALITY, key)
+
+    def look(self, key: str) -> str:
+        return self._word(LOOK, key)
+
+    def review(self, key: str) -> str:
+        return self._word(REVIEW, key)
+
+    def fault(self, key: str) -> str:
+        return self._word(FAULT, key)
+
+    def service(self, key: str) -> str:
+        return self._word(SERVICE, key)
+
+    def done(self, key: str) -> str:
+        return self._word(DONE, key) if key in DONE else ""

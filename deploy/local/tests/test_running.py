@@ -11,6 +11,7 @@ import pytest
 from deploy.local import running
 from deploy.local import system as local
 from deploy.local.system import CannotStart, System
+from shared.testing import wait_until
 from shared.tokens import BadToken, Keyring, Role, make_keys
 
 
@@ -111,6 +112,28 @@ def test_the_process_manager_restarts_redis_and_ends_it_when_it_is_told_to(syste
     assert not local.taken_ports(list(system.ports))
 
 
+STARTS_AND_IS_KILLED = """
+import os, signal
+from deploy.local import running
+system = running.configured()
+with running.reserved(system) as lock:
+    running.prepare(system)
+    print(running.start(system, lock).pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
+def test_no_process_outlives_a_command_that_was_killed(system: System) -> None:
+    environment = {"HUELLA_DATA": str(system.data), "HUELLA_PORT": str(system.base_port)}
+    killed = run_python("-c", STARTS_AND_IS_KILLED, env=environment)
+    assert killed.returncode == -signal.SIGKILL
+    manager = Path(f"/proc/{killed.stdout.strip()}/cmdline")
+    wait_until("the process manager ended", lambda: not manager.exists() or not manager.read_bytes(), 60)
+    assert not running.runs(system)
+    assert not local.taken_ports(list(system.ports))
+
+
 def pid_of(system: System, program: str, other_than: int = 0) -> int:
     """The program's process id by supervisorctl, once it runs."""
     for _ in range(600):
@@ -127,8 +150,12 @@ def pid_of(system: System, program: str, other_than: int = 0) -> int:
 
 
 def run_module(module: str, *arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return run_python("-m", module, *arguments, env=env)
+
+
+def run_python(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
+        [sys.executable, *arguments],
         cwd=local.REPOSITORY,
         env=os.environ | env,
         capture_output=True,

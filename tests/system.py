@@ -59,7 +59,6 @@ class System:
         self.base_port = base_port
         kept = {name: value for name, value in os.environ.items() if not name.startswith("HUELLA_")}
         self.environment = {**kept, "HUELLA_DATA": str(data), "HUELLA_PORT": str(base_port), **environment}
-
         self._open = ExitStack()
         transport = SupervisorTransport(None, None, f"unix://{control_socket(data)}")
         self._open.callback(transport.close)

@@ -84,6 +84,12 @@ class Janitor:
         """Do one round, if no other process is at it."""
         if not self._database.write(lambda connection: _take_lease(connection, self._holder, at)):
             return
+        try:
+            self._clean(at)
+        finally:
+            self._database.write(lambda connection: _give_lease_back(connection, self._holder))
+
+    def _clean(self, at: datetime) -> None:
         settings = self._settings
         self._remove_images("age", receipts_before(at - timedelta(days=settings.image_days)), None)
         self._capacity.measure(at)
@@ -149,6 +155,10 @@ def _take_lease(connection: Connection, holder: str, at: datetime) -> bool:
         where=(leases.c.holder == holder) | (leases.c.until < at),
     ).returning(leases.c.holder)
     return connection.execute(taken).first() is not None
+
+
+def _give_lease_back(connection: Connection, holder: str) -> None:
+    connection.execute(delete(leases).where(leases.c.name == "janitor", leases.c.holder == holder))
 
 
 def _mark_removed(connection: Connection, before: str | None, wanted: int | None, at: datetime) -> dict[str, int]:

@@ -263,6 +263,8 @@ def _strip_webp(image: bytes) -> Iterator[bytes]:
             continue
         piece = bytearray(image[start:end])
         if kind == b"VP8X":
+            if len(piece) < 18:
+                raise BrokenPhoto("has a broken header")
             piece[8] &= ~WEBP_EXIF_AND_XMP
         pieces.append(bytes(piece) + b"\x00" * (len(piece) % 2))
     body = b"WEBP" + b"".join(pieces)

@@ -1,6 +1,6 @@
 """The audit: at any moment, accepted = counted + rejected + in flight."""
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -59,8 +59,11 @@ def get_audit_hours(
 
     The hours are those that begin in [`since`, `until`), where `since` is taken to the start of its hour.
     """
-    end = until or now()
-    start = (since or end - DEFAULT_SPAN).replace(minute=0, second=0, microsecond=0)
+    try:
+        end = (until or now()).astimezone(UTC)
+        start = (since or end - DEFAULT_SPAN).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    except OverflowError:
+        raise Problem(422, "no-such-time", "That is before or after all time. Ask for other hours.") from None
     if end - start > LONGEST_SPAN:
         raise Problem(422, "span-too-long", f"Ask for at most {LONGEST_SPAN.days} days at a time.")
     with parts.database.read() as connection:

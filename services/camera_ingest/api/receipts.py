@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import AwareDatetime, BaseModel, Field
 from sqlalchemy import Row
@@ -91,15 +92,15 @@ def unknown_receipt() -> Problem:
     return Problem(404, "unknown-receipt", "There is no such receipt, or its row was removed after its time.")
 
 
-def _viewer_or_camera(
+async def _viewer_or_camera(
     request: Request, parts: Ingest, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> store.Camera | None:
     """Return the camera that asks, or None when a viewer does."""
     sent = camera_credentials(request)
     if sent is None:
-        require(Role.VIEWER)(request, credentials)
+        await require(Role.VIEWER)(request, credentials)
         return None
-    return identify_camera(parts, sent, sent[0] or "")
+    return await run_in_threadpool(identify_camera, parts, sent, sent[0] or "")
 
 
 @router.get("/v1/receipts/{receipt}")

@@ -1,0 +1,171 @@
+"""A stack of containers as docker-compose.yml describes it, driven from outside as tests/system.py drives processes."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from deploy.local.system import REPOSITORY
+from shared.testing import wait_until
+from tests.cameras import Camera
+from tests.system import System, free_base_port
+
+PROJECT = "huella-test"
+# How many of each: the kill test is about replicas that share the work.
+REPLICAS = {"camera-ingest": 2, "image-classifier": 1, "image-classifier-worker": 3, "aggregation": 2}
+SINGLE = ("aggregation-worker", "redis", "postgres", "gateway")
+START_S = 1800
+COMMAND_S = 300
+PROBES = {"ingest": "/v1/audit", "classifier": "/v1/models", "aggregation": "/v1/adoption-status"}
+FOLDERS = {"camera-ingest": "camera_ingest", "image-classifier": "image_classifier", "aggregation": "aggregation"}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What runs containers here: the compose command, and the command that acts on one container."""
+
+    compose: str
+    command: str
+
+
+def find_engine() -> Engine | None:
+    """Return Docker where it answers, else the stand-in beside the project (or CONTAINERS_TOOL), else None."""
+    docker = shutil.which("docker")
+    if docker and _succeeds(docker, "info") and _succeeds(docker, "compose", "version"):
+        return Engine("docker compose", "docker")
+    tool = Path(os.environ.get("CONTAINERS_TOOL", REPOSITORY.parent / "shared" / "tools" / "containers"))
+    return Engine(str(tool), "podman") if os.access(tool, os.X_OK) else None
+
+
+def _succeeds(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
+
+
+class Stack(System):
+    """A running stack. Everything that is asked of it goes through the gateway, as a camera or a person would."""
+
+    def __init__(self, engine: Engine, secrets: Path, port: int) -> None:
+        self.engine = engine
+        self.secrets = secrets
+        self.address = f"http://127.0.0.1:{port}"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("HUELLA_")},
+            "COMPOSE": engine.compose,
+            "COMPOSE_PROJECT_NAME": PROJECT,
+            "HUELLA_SECRETS": str(secrets),
+            "HUELLA_PORT": str(port),
+            "CAMERA_INGEST_REPLICAS": str(REPLICAS["camera-ingest"]),
+            "IMAGE_CLASSIFIER_WORKERS": str(REPLICAS["image-classifier-worker"]),
+            "AGGREGATION_REPLICAS": str(REPLICAS["aggregation"]),
+        }
+        self.cameras: list[Camera] = []
+        self._open = ExitStack()
+
+    def camera(self, camera_id: str, space_id: str) -> Camera:
+        """Register a camera of a space, and remember it for the ledger."""
+        camera = super().camera(camera_id, space_id)
+        self.cameras.append(camera)
+        return camera
+
+    def connect(self) -> None:
+        """Open a client with an admin's token; the three services are at one address."""
+        token = self.run(["deploy/compose/token", "--role", "admin"]).split()[-1]
+        headers = {"Authorization": f"Bearer {token}"}
+        client = httpx.Client(base_url=self.address, headers=headers, timeout=30, trust_env=False)
+        self.ingest = self.classifier = self.aggregation = self._open.enter_context(client)
+
+    # Commands
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        within_s: float = COMMAND_S,
+        cwd: Path = REPOSITORY,
+        environment: Mapping[str, str] | None = None,
+    ) -> str:
+        """Run a command in the stack's environment and return what it printed. Raises AssertionError if it fails."""
+        ended = subprocess.run(
+            command,
+            cwd=cwd,
+            env={**self.environment, **(environment or {})},
+            capture_output=True,
+            text=True,
+            timeout=within_s,
+            check=False,
+        )
+        assert ended.returncode == 0, f"{command}: {ended.returncode}\n{ended.stdout[-2000:]}\n{ended.stderr[-2000:]}"
+        return ended.stdout
+
+    def compose(self, *arguments: str, within_s: float = COMMAND_S, **where: Any) -> str:
+        """Run a compose command."""
+        return self.run([*self.engine.compose.split(), *arguments], within_s=within_s, **where)
+
+    def act(self, *arguments: str) -> str:
+        """Run a command of the engine on one container."""
+        return self.run([self.engine.command, *arguments])
+
+    # Containers
+
+    def containers(self, service: str) -> list[str]:
+        """Return the ids of a service's containers, in the order of their names."""
+        labels = {"project": PROJECT, "service": service}
+        filters = [f"--filter=label=com.docker.compose.{name}={value}" for name, value in labels.items()]
+        lines = self.act("ps", "-a", *filters, "--format={{.Names}} {{.ID}}").split("\n")
+        return [line.split()[1] for line in sorted(lines) if line.strip()]
+
+    def inside(self, container: str, script: str) -> str:
+        """Run a shell script inside a container, as the user that it runs as, and return what it printed."""
+        return self.act("exec", container, "sh", "-c", script)
+
+    def state(self, container: str) -> dict[str, Any]:
+        """Return what the engine says of a container's state."""
+        answer: dict[str, Any] = json.loads(self.act("inspect", "--format={{json .State}}", container))
+        return answer
+
+    def kill_inside(self, container: str, user: str = "") -> None:
+        """Kill every process of a container from within, with SIGKILL, and wait until it was restarted."""
+        before = self.state(container)["StartedAt"]
+        as_user = [f"--user={user}"] if user else []
+        # The command dies with the container, so its exit status says nothing.
+        command = [self.engine.command, "exec", *as_user, container, "sh", "-c", "kill -9 -1"]
+        subprocess.run(command, capture_output=True, timeout=COMMAND_S, check=False)
+
+        def restarted() -> bool:
+            state = self.state(container)
+            return bool(state["Running"]) and state["StartedAt"] != before
+
+        wait_until(f"{container} was restarted", restarted, 120, every_s=0.5)
+
+    def not_ready(self) -> list[str]:
+        """Return the services that the gateway can't get an answer from, and the containers that don't run."""
+        missing = [name for name, path in PROBES.items() if not self._answers(path)]
+        for service in (*REPLICAS, *SINGLE):
+            missing += [service for container in self.containers(service) if not self.state(container)["Running"]]
+        return missing
+
+    def _answers(self, path: str) -> bool:
+        try:
+            return self.ingest.get(path).status_code < 500
+        except httpx.TransportError:
+            return False
+
+
+@contextmanager
+def running_stack(engine: Engine, secrets: Path) -> Iterator[Stack]:
+    """Build and start a stack, scaled as REPLICAS says, and remove it with its data at the end."""
+    stack = Stack(engine, secrets, free_base_port())
+    try:
+        stack.run(["deploy/compose/start"], within_s=START_S)
+        stack.connect()
+        yield stack
+    finally:
+        stack.close()
+        stack.compose("down", "-v")

@@ -2,6 +2,7 @@
 
 import ctypes
 import fcntl
+import math
 import os
 import secrets
 import signal
@@ -155,13 +156,14 @@ def _answers(client: httpx.Client, url: str) -> bool:
 
 
 def wait_until_ready(
-    system: System, manager: subprocess.Popen[bytes], report: Callable[[str], None], complain_after_s: float
+    system: System, manager: subprocess.Popen[bytes], report: Callable[[str], None], within_s: float = math.inf
 ) -> None:
-    """Return when every program is ready, reporting each in a line, and every `complain_after_s` those that are not.
+    """Return when every program is ready, reporting each in a line, and now and then those that are not.
 
-    Raises CannotStart if the process manager ends.
+    Raises CannotStart if the process manager ends, or some are not ready after `within_s` seconds.
     """
-    waiting, since = list(PROGRAMS), time.monotonic()
+    waiting, started = list(PROGRAMS), time.monotonic()
+    since = started
     with httpx.Client(timeout=2, trust_env=False) as client:
         while waiting:
             still = not_ready(system, client)
@@ -171,7 +173,10 @@ def wait_until_ready(
             waiting = still
             if manager.poll() is not None:
                 raise CannotStart(f"the process manager ended; the reason is in {system.logs / 'supervisord.log'}")
-            if waiting and time.monotonic() - since > complain_after_s:
+            if waiting and time.monotonic() - started > within_s:
+                names = ", ".join(program.name for program in waiting)
+                raise CannotStart(f"not ready within {within_s:.0f} s: {names}. The reasons are in {system.logs}")
+            if waiting and time.monotonic() - since > COMPLAIN_AFTER_S:
                 since = time.monotonic()
                 for program in waiting:
                     report(f"  {program.name} is not ready yet; see {system.logs / program.name}.log")
@@ -208,14 +213,16 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def running(system: System, report: Callable[[str], None]) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    system: System, report: Callable[[str], None], ready_within_s: float = math.inf
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run the system, ready, for the length of a `with`; see the functions above for what it raises."""
     with reserved(system) as lock:
         prepare(system)
         report(f"Starting Huella in {system.data}")
         manager = start(system, lock)
         try:
-            wait_until_ready(system, manager, report, COMPLAIN_AFTER_S)
+            wait_until_ready(system, manager, report, ready_within_s)
             yield manager
         finally:
             report("Stopping Huella")

@@ -30,6 +30,7 @@ PHOTO_EVERY_S = 1.5
 LOOK_EVERY_S = 0.5
 PLAIN_EVERY_S = 10.0
 STALE_AFTER_S = 60
+READY_S = 180.0
 DRAIN_S = 30.0
 DRAIN_INTERRUPTED_S = 3.0
 TOKEN_S = 30 * 86_400
@@ -157,7 +158,7 @@ def show(demo: Demo, until: float, console: Console) -> None:
 def a_running_system(system: System) -> Iterator[None]:
     """Use the system that runs on the data folder, or run one for the length of the `with`."""
     if not running.runs(system):
-        with running.running(system, say):
+        with running.running(system, say, READY_S):
             yield
         return
     say(f"Using the system that runs on {system.data}")

@@ -112,6 +112,18 @@ def test_the_process_manager_restarts_redis_and_ends_it_when_it_is_told_to(syste
     assert not local.taken_ports(list(system.ports))
 
 
+@pytest.mark.usefixtures("ending_programs")
+def test_a_system_that_does_not_get_ready_is_given_up_by_name_and_ended(system: System) -> None:
+    said: list[str] = []
+    with (
+        pytest.raises(CannotStart, match=r"not ready within 1 s: sleeper\..*logs"),
+        running.running(system, said.append, ready_within_s=1),
+    ):
+        pass
+    assert said[-1] == "Stopping Huella"
+    assert not local.taken_ports(list(system.ports))
+
+
 STARTS_AND_IS_KILLED = """
 import os, signal
 from deploy.local import running

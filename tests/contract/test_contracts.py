@@ -1,12 +1,21 @@
 """The contracts in the repository are what the code does, and messages of the present schema are read for ever."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jsonschema
 import pytest
 
+from services.aggregation.settings import Settings as AggregationSettings
+from services.aggregation.worker import MIGRATIONS, record_estimates
+from services.image_classifier.classify import Tools, classify_frames
+from services.image_classifier.decode import decode
+from services.image_classifier.images import FetchFailed
+from services.image_classifier.model_version import ModelVersion
+from services.image_classifier.tests.tiny_model import write_tiny_model
+from shared.database import Database, migrate
 from shared.messages import MESSAGES, to_wire
 from tests.contract.export import contracts, problems, read
 
@@ -31,6 +40,35 @@ def test_each_example_is_valid_by_the_exported_schema_and_read_by_the_code(path:
     validator.validate(example)
     validator.validate(to_wire(message))
     assert MESSAGES[name].model_validate(to_wire(message)) == message
+
+
+@pytest.mark.parametrize("path", [path for path in EXAMPLES if path.name.startswith("classify")], ids=lambda p: p.stem)
+def test_the_classifier_takes_each_example(path: Path, tmp_path: Path) -> None:
+    asked: list[Sequence[str]] = []
+
+    def fetch(url: str, receipts: Sequence[str]) -> NoReturn:
+        asked.append(receipts)
+        raise FetchFailed("the test ends here")
+
+    model = ModelVersion.load(write_tiny_model(tmp_path / "tiny"))
+    tools = Tools("http://127.0.0.1:8001", model, decode=decode, fetch=fetch, publish=lambda _: None)
+    example = json.loads(path.read_text())
+    classify_frames(example, tools)
+    assert asked == [[frame["receipt"] for frame in example["frames"]]]
+
+
+@pytest.mark.parametrize("path", [path for path in EXAMPLES if path.name.startswith("record")], ids=lambda p: p.stem)
+def test_aggregation_counts_each_example(path: Path, tmp_path: Path) -> None:
+    settings = AggregationSettings(data=tmp_path, base_port=8000)
+    migrate(settings.database_url, MIGRATIONS)
+    database = Database(settings.database_url)
+    try:
+        recorded = record_estimates(database, settings, json.loads(path.read_text()))
+    finally:
+        database.close()
+    assert recorded is not None
+    outcomes = [row["outcome"] for row in json.loads(path.read_text())["results"]]
+    assert (len(recorded.counted), recorded.rejected) == (outcomes.count("estimate"), outcomes.count("rejected"))
 
 
 def test_every_message_and_outcome_has_an_example() -> None:

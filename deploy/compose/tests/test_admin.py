@@ -1,0 +1,77 @@
+"""What `admin` makes: files for one reader each, the same when it runs again, and tokens that services believe."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from deploy.compose import admin
+from shared.settings import require_strong_password
+from shared.tokens import Keyring, Role
+
+OWNERS: dict[str, int] = {}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with fresh secrets; who owns them is written down instead, for only root may give files away."""
+    monkeypatch.setattr(os, "chown", lambda path, user, group: OWNERS.update({Path(path).name.lstrip("."): user}))
+    OWNERS.clear()
+    admin.make_secrets(tmp_path)
+    return tmp_path
+
+
+def test_each_secret_can_be_read_by_its_one_owner_alone(folder: Path) -> None:
+    files = [path for path in folder.rglob("*") if path.is_file() and path.parent.name != "trusted"]
+    assert {path.stat().st_mode & 0o777 for path in files} <= {0o400, 0o600}
+    assert {service: OWNERS[f"{service}.pem"] for service in admin.SERVICES} == admin.SERVICES
+    assert OWNERS["users.acl"] == admin.REDIS
+
+
+def test_the_user_ids_are_those_of_the_images() -> None:
+    for service, uid in admin.SERVICES.items():
+        dockerfile = Path("services") / service / "Dockerfile"
+        assert f"\nUSER {uid}:{uid}\n" in (Path(__file__).parents[3] / dockerfile).read_text()
+
+
+def test_running_again_changes_nothing(folder: Path) -> None:
+    before = {path: path.read_text() for path in folder.rglob("*") if path.is_file()}
+    admin.make_secrets(folder)
+    assert {path: path.read_text() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_each_service_has_passwords_of_its_own_and_strong_ones(folder: Path) -> None:
+    urls = {
+        (folder / service / name).read_text() for service in admin.SERVICES for name in ("redis_url", "database_url")
+    }
+    assert len(urls) == 6
+    for url in urls:
+        assert require_strong_password(url) == url
+
+
+def test_redis_knows_the_services_by_their_hashes_and_nobody_else(folder: Path) -> None:
+    users = (folder / "redis" / "users.acl").read_text()
+    entries = {line.split()[1]: line.split()[2:] for line in users.splitlines()}
+    assert set(entries) == {"default", "health", *admin.SERVICES}
+    assert entries["default"][0] == "off"
+    for service in admin.SERVICES:
+        password = (folder / "redis" / service).read_text()
+        assert f"#{hashlib.sha256(password.encode()).hexdigest()}" in entries[service]
+        assert password not in users
+        assert "-@all" in entries[service]
+
+
+def test_token_prints_a_token_and_nothing_else(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(admin, "FOLDER", folder)
+    admin.main(["token", "--role", "operator", "--subject", "ana"])
+    identity = Keyring(folder).identify(capsys.readouterr().out.strip(), "aggregation")
+    assert (identity.subject, identity.role) == ("ana", Role.OPERATOR)
+
+
+def test_without_keys_token_says_what_makes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin, "FOLDER", tmp_path)
+    with pytest.raises(SystemExit, match="deploy/compose/start"):
+        admin.main(["token", "--role", "viewer"])

@@ -1,0 +1,99 @@
+"""A team deploys its service alone: its image needs no other service's folder, and its last version fits the others."""
+
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.local.system import REPOSITORY
+from shared.testing import wait_until
+from tests.cameras import flowing
+from tests.containers.stack import FOLDERS, START_S, Stack
+from tests.containers.test_stack import photo
+
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(2400)]
+
+TAG_OF = {service: f"{FOLDERS[service].upper()}_TAG" for service in FOLDERS}
+
+
+def git(*arguments: str) -> str:
+    command = ["git", "-C", str(REPOSITORY), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def unpack(revision: str, folder: Path) -> Path:
+    """Write the project as it was at a revision into a new folder."""
+    folder.mkdir()
+    archive = folder / "archive.tar"
+    git("archive", f"--output={archive}", revision)
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    archive.unlink()
+    return folder
+
+
+def build(system: Stack, service: str, tree: Path, tag: str) -> None:
+    """Build one service's image from a folder, under a tag of its own."""
+    where = {"COMPOSE_FILE": str(tree / "docker-compose.yml"), TAG_OF[service]: tag}
+    system.compose("build", service, within_s=START_S, cwd=tree, environment=where)
+
+
+@pytest.mark.parametrize("service", FOLDERS)
+def test_an_image_is_built_without_the_other_services_folders(system: Stack, service: str, tmp_path: Path) -> None:
+    tree = unpack("HEAD", tmp_path / "tree")
+    for folder in (tree / "services").iterdir():
+        if folder.name != FOLDERS[service]:
+            shutil.rmtree(folder)
+    build(system, service, tree, "alone")
+    script = f"import services.{FOLDERS[service]}.main"
+    alone = {TAG_OF[service]: "alone"}
+    system.compose("run", "--rm", "--no-deps", "-T", service, "python", "-c", script, environment=alone)
+
+
+def previous(service: str) -> str | None:
+    """Return the revision before the newest one that changed the service, None if its image could not be built then.
+
+    PREVIOUS=revision names another, say the tag that production runs.
+    """
+    folder = f"services/{FOLDERS[service]}"
+    chosen = os.environ.get("PREVIOUS")
+    if not chosen:
+        newest = git("log", "-1", "--format=%H", "--", folder, f":!{folder}/tests", f":!{folder}/README.md")
+        chosen = git("rev-parse", f"{newest}^")
+    files = git("ls-tree", "-r", "--name-only", chosen, "--", folder, "docker-compose.yml").splitlines()
+    return chosen if {f"{folder}/Dockerfile", f"{folder}/main.py", "docker-compose.yml"} <= set(files) else None
+
+
+@pytest.fixture
+def present_again(system: Stack) -> Iterator[None]:
+    """Put the present versions back, whatever happened."""
+    yield
+    system.compose("up", "-d", within_s=START_S)
+    system.wait_ready(within_s=180)
+
+
+@pytest.mark.usefixtures("present_again")
+@pytest.mark.parametrize("service", FOLDERS)
+def test_the_previous_version_of_a_service_works_beside_the_present_others(
+    system: Stack, service: str, tmp_path: Path
+) -> None:
+    revision = previous(service)
+    if revision is None:
+        pytest.skip(f"{service} had no image before its newest change (PREVIOUS=revision names one that has)")
+    build(system, service, unpack(revision, tmp_path / "tree"), "previous")
+    system.compose("up", "-d", within_s=START_S, environment={TAG_OF[service]: "previous"})
+    for container in system.containers(service):
+        assert system.act("inspect", "--format={{.Config.Image}}", container).strip().endswith(":previous")
+    system.wait_ready(within_s=180)
+    before = system.audit()
+    cameras = [system.camera(f"{service}-{n}", service) for n in range(2)]
+    with flowing(cameras, photo, every_s=0.2) as accepted:
+        wait_until("photos flow", lambda: accepted() >= 20, 120)
+    after = system.wait_settled(before["accepted"] + accepted(), within_s=180)
+    assert after["rejected"] == before["rejected"]
+    assert system.ledger(*system.cameras).kept
+    assert system.reconciliation()["agrees"]

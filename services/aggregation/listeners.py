@@ -51,11 +51,19 @@ class Listeners:
             for listener in list(self._listeners):
                 self._drop(listener)
 
-    @asynccontextmanager
-    async def listen(self) -> AsyncIterator[Listener]:
-        """Give a listener that gets every change from now on. Raises Problem 503 when there are too many."""
+    def check_room(self) -> None:
+        """Raise Problem 503 when there are as many streams as may be."""
         if len(self._listeners) >= self._limit:
             raise unavailable("Too many event streams are open. Try again shortly, or poll with If-None-Match.", 5)
+
+    @asynccontextmanager
+    async def listen(self, newest: int) -> AsyncIterator[Listener]:
+        """Give a listener that gets every change after `newest`, a sequence read before, that is not read yet.
+
+        A poller at rest starts at `newest` and not at what it finds when it wakes: a change may come in between.
+        """
+        if self._last is None:
+            self._last = newest
         listener = Listener()
         self._listeners.add(listener)
         self._someone.set()
@@ -88,10 +96,7 @@ class Listeners:
     def _new_changes(self) -> list[Change]:
         with self._database.read() as connection:
             newest = views.newest_sequence(connection)
-            if self._last is None or newest < self._last:
-                # A listener registers before it reads the past from the database, so nothing falls in between.
-                self._last = newest
-            if newest == self._last:
+            if self._last is None or newest <= self._last:
                 return []
             changes = views.changes_after(connection, self._last, AT_ONCE)
         self._last = changes[-1]["sequence"] if changes else newest

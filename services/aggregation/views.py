@@ -19,7 +19,7 @@ from services.aggregation.domain import (
     totals,
 )
 from services.aggregation.refold import Row
-from shared.database import microseconds
+from shared.database import Instant, microseconds
 from shared.messages import isoformat
 
 RECENT_CHANGES = 50
@@ -253,7 +253,7 @@ def spans_before(
 ) -> list[dict[str, Any]]:
     """Return spans of a space's occupancy, newest first, that begin before `before` and end after `since`."""
     table = tables.spans
-    until = func.lead(table.c.since).over(order_by=table.c.since).label("until")
+    until = func.lead(table.c.since, type_=Instant).over(order_by=table.c.since).label("until")
     spans = select(table, until).where(table.c.space_id == space_id).subquery()
     conditions: list[ColumnElement[bool]] = []
     if before is not None:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
@@ -11,7 +10,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from services.aggregation import views
 from services.aggregation.api.pages import Db
-from services.aggregation.listeners import AT_ONCE, Listener, Listeners
+from services.aggregation.listeners import AT_ONCE, Listeners
 from shared.auth import Viewer
 from shared.database import Database
 from shared.problem import Problem
@@ -40,11 +39,11 @@ async def stream_changes(
     """
     listeners: Listeners = request.app.state.listeners
     resume = _sequence(last_event_id) if last_event_id else after
-    # Entered here and not in the stream, so that one listener too many is told by a 503.
-    stack = AsyncExitStack()
-    listener = await stack.enter_async_context(listeners.listen())
+    listeners.check_room()
+    # Where to start is settled before the answer begins: whoever has the answer misses nothing from then on.
+    last, newest, reset = await asyncio.to_thread(_where_to_start, db, resume)
     return EventSourceResponse(
-        _events(stack, listener, db, resume), ping=HEARTBEAT_S, headers={"Cache-Control": "no-store"}
+        _events(listeners, db, last, newest, reset), ping=HEARTBEAT_S, headers={"Cache-Control": "no-store"}
     )
 
 
@@ -55,10 +54,10 @@ def _sequence(text: str) -> int:
 
 
 async def _events(
-    stack: AsyncExitStack, listener: Listener, db: Database, resume: int | None
+    listeners: Listeners, db: Database, last: int, newest: int, reset: bool
 ) -> AsyncIterator[ServerSentEvent]:
-    async with stack:
-        last, reset = await asyncio.to_thread(_where_to_start, db, resume)
+    # The listener is there before the past is read, so nothing falls in between; what comes twice is skipped.
+    async with listeners.listen(newest) as listener:
         if reset:
             yield ServerSentEvent(json.dumps({"sequence": last}), event="reset", id=str(last))
         while changes := await asyncio.to_thread(_read, db, last):
@@ -75,17 +74,17 @@ def _event(change: dict[str, Any]) -> ServerSentEvent:
     return ServerSentEvent(json.dumps(change), event=change["kind"], id=str(change["sequence"]))
 
 
-def _where_to_start(db: Database, resume: int | None) -> tuple[int, bool]:
-    """Return the sequence to go on after, and whether what the listener knew can't be continued."""
+def _where_to_start(db: Database, resume: int | None) -> tuple[int, int, bool]:
+    """Return the sequence to go on after, the newest one, and whether what the listener knew can't be continued."""
     with db.read() as connection:
         newest = views.newest_sequence(connection)
         oldest = views.oldest_sequence(connection)
     if resume is None:
-        return newest, False
+        return newest, newest, False
     first_kept = newest + 1 if oldest is None else oldest
     if resume > newest or resume < first_kept - 1:
-        return newest, True
-    return resume, False
+        return newest, newest, True
+    return resume, newest, False
 
 
 def _read(db: Database, after: int) -> list[dict[str, Any]]:

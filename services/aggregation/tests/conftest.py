@@ -1,5 +1,6 @@
 """What the tests of aggregation share: a migrated database, an app on it, and messages as the classifier makes them."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,7 +36,7 @@ def result(
 ) -> dict[str, Any]:
     """Return an estimate as the classifier sends it; a new image unless `image` names one."""
     receipt = receipt or str(uuid_utils.uuid7())
-    digest = (image or receipt.replace("-", "")).encode().hex().ljust(64, "0")[-64:]
+    digest = hashlib.sha256((image or receipt).encode()).hexdigest()
     return {
         "outcome": "estimate",
         "receipt": receipt,

@@ -196,10 +196,8 @@ def test_a_stay_is_from_when_it_was_seen_until_when_it_was_gone() -> None:
 
 
 def test_a_species_that_comes_back_within_the_grace_time_never_left() -> None:
-    photos = every(10, 600, "a", "cat") + [
-        Photo(610, "a", "none", "x", Label.NONE),
-        Photo(680, "a", "cat", "y", Label.CAT),
-    ]
+    looked_at = [Photo(610, "a", "none", "x", Label.NONE), Photo(680, "a", "cat", "y", Label.CAT)]
+    photos = [*every(10, 600, "a", "cat"), *looked_at]
     (stay,) = fold(photos).stays()
     assert stay.until_us is None
 

@@ -28,6 +28,12 @@ check: .venv/.tests ## Check style, types and who imports whom
 contracts: .venv/.tests ## Write the messages' JSON Schemas and each service's OpenAPI
 	$(PY) -m tests.contract.export
 
+compose-up: ## Start the system in containers, making images and secrets first (docs/deploying.md)
+	deploy/compose/start
+
+test-containers: .venv/.tests ## Test the stack of containers, where Docker or a stand-in is: many minutes
+	TEST_CONTAINERS=1 $(PY) -m pytest tests/containers $(ARGS)
+
 bench-latency: .venv/.tests ## Measure the time from a camera's PUT to the status that shows it
 	$(PY) -m tests.benchmarks.latency
 
@@ -41,7 +47,7 @@ setup-train: .venv-train/.trains ## Make .venv-train with what training needs (t
 
 lock: .venv/.tests ## Pin what the requirements.in files ask for; ARGS=--upgrade takes the newest
 	$(LOCK) tests/requirements.in $(ARGS) -o tests/requirements.txt
-	for part in deploy/local $(SERVICES:%=services/%); do $(LOCK) $$part/requirements.in -c tests/requirements.txt -o $$part/requirements.txt || exit 1; done
+	for part in deploy/local deploy/compose $(SERVICES:%=services/%); do $(LOCK) $$part/requirements.in -c tests/requirements.txt -o $$part/requirements.txt || exit 1; done
 LOCK := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 clean: ## Remove the environments and caches; the data in .huella stays
@@ -56,4 +62,4 @@ clean: ## Remove the environments and caches; the data in .huella stays
 .venv-train/.trains: services/image_classifier/requirements-train.txt
 	@deploy/local/setup .venv-train $< && touch $@
 
-.PHONY: help demo up token setup test check contracts bench-latency train evaluate setup-train lock clean
+.PHONY: help demo up token setup test check contracts bench-latency train evaluate setup-train compose-up test-containers lock clean

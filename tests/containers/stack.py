@@ -144,6 +144,19 @@ class Stack(System):
 
         wait_until(f"{container} was restarted", restarted, 120, every_s=0.5)
 
+    def keep_logs(self, folder: Path) -> None:
+        """Write the end of each container's log into a folder, for whoever has to find out what went wrong."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for service in (*REPLICAS, *SINGLE):
+            for number, container in enumerate(self.containers(service), start=1):
+                ended = subprocess.run(
+                    [self.engine.command, "logs", "--tail=500", container],
+                    capture_output=True,
+                    timeout=COMMAND_S,
+                    check=False,
+                )
+                (folder / f"{service}-{number}.log").write_bytes(ended.stdout + ended.stderr)
+
     def not_ready(self) -> list[str]:
         """Return the services that the gateway can't get an answer from, and the containers that don't run."""
         missing = [name for name, path in PROBES.items() if not self._answers(path)]
@@ -168,4 +181,5 @@ def running_stack(engine: Engine, secrets: Path) -> Iterator[Stack]:
         yield stack
     finally:
         stack.close()
+        stack.keep_logs(REPOSITORY / "build" / "containers")
         stack.compose("down", "-v")

@@ -85,6 +85,12 @@ def test_too_large_a_body_is_told_so_by_whoever_sees_it_first(system: Stack) -> 
         assert answer.json()["status"] == 413
 
 
+def test_too_large_a_header_is_told_so(system: Stack) -> None:
+    answer = system.ingest.get("/v1/audit", headers={"X-Large": "x" * 40_000})
+    assert (answer.status_code, answer.headers["content-type"]) == (431, PROBLEM)
+    assert answer.json()["status"] == 431
+
+
 @pytest.mark.parametrize("service", FOLDERS)
 def test_each_service_has_its_page_behind_the_gateway(system: Stack, service: str) -> None:
     page = system.ingest.get(f"/docs/{service}")
@@ -158,6 +164,7 @@ def test_whatever_container_dies_stops_or_goes_each_accepted_photo_is_counted_on
             number = accepted()
             wait_until(f"photos are taken after {name}", lambda: accepted() > number + 10, 120)
             report.append(f"{name}: {time.monotonic() - started:.1f} s")
+            print(report[-1], flush=True)
 
         for service in (*REPLICAS, *SINGLE):
             started = time.monotonic()

@@ -32,6 +32,15 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WAITING_LIMIT = 1000
 TOGETHER_LIMIT = 200
 MIGRATION_LOCK = 0x4875656C6C61
+# A server whose machine or container is gone says no goodbye. Without these, libpq waits two hours for its answer, and
+# with it the one thread that writes; so it is given up after about ten seconds.
+CONNECTION = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 
 COMMIT = Histogram(
     "huella_database_commit_seconds",
@@ -171,7 +180,7 @@ def _engine(url: str) -> Engine:
             pool_pre_ping=True,
             pool_size=8,
             max_overflow=8,
-            connect_args={"connect_timeout": 5},
+            connect_args=CONNECTION,
         )
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)

@@ -3,12 +3,17 @@
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 
+import structlog
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
+from sqlalchemy.exc import OperationalError
 
 from shared import health, metrics, problem
 from shared.tokens import Keyring
+
+log = structlog.get_logger(__name__)
 
 BODY_LIMIT = 64 * 1024
 
@@ -38,9 +43,19 @@ def create_service(
     app.state.service = service
     app.state.keyring = keyring
     problem.install(app)
+    _answer_for_the_database(app)
     metrics.install(app)
     health.install(app, checks)
     return app
+
+
+def _answer_for_the_database(app: FastAPI) -> None:
+    """Make a database that is away, full or busy a 503: what was asked is not done, and may be asked again."""
+
+    @app.exception_handler(OperationalError)
+    async def _away(request: Request, error: OperationalError) -> JSONResponse:
+        log.error("database failed", error=str(error.orig)[:200])
+        return problem.unavailable("The database does not answer just now. Send it again later.").response()
 
 
 def serve(app: FastAPI, host: str, port: int, *, limit_concurrency: int = 200) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +32,7 @@ T = TypeVar("T")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WAITING_LIMIT = 1000
 TOGETHER_LIMIT = 200
+TRIES = 5
 MIGRATION_LOCK = 0x4875656C6C61
 # A server whose machine or container is gone says no goodbye. Without these, libpq waits two hours for its answer, and
 # with it the one thread that writes; so it is given up after about ten seconds.
@@ -83,7 +85,7 @@ class Database:
         # SQLite's transactions see one snapshot as they are; PostgreSQL's default gives a new one to each statement.
         isolated = {} if self.engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
         self._snapshots = self.engine.execution_options(**isolated)
-        self._waiting: queue.Queue[tuple[Callable[[Connection], Any], Future[Any]] | None] = queue.Queue(WAITING_LIMIT)
+        self._waiting: queue.Queue[_Write | None] = queue.Queue(WAITING_LIMIT)
         self._writer = threading.Thread(target=self._write_forever, name="database-writer", daemon=True)
         self._writer.start()
 
@@ -101,7 +103,7 @@ class Database:
         """
         future: Future[T] = Future()
         try:
-            self._waiting.put_nowait((change, future))
+            self._waiting.put_nowait(_Write(change, future))
         except queue.Full:
             raise unavailable("Too many writes wait for the disk. Send it again shortly.", 1) from None
         return future
@@ -122,42 +124,60 @@ class Database:
         self.engine.dispose()
 
     def _write_forever(self) -> None:
-        while True:
-            item = self._waiting.get()
-            batch = []
-            while item is not None:
+        again: list[_Write] = []
+        ended = False
+        while not ended or again:
+            batch = again
+            while not ended and len(batch) < TOGETHER_LIMIT and not (batch and self._waiting.empty()):
+                write = self._waiting.get()
+                if write is None:
+                    ended = True
                 # From here on it can't be cancelled; a request that was given up before is not written at all.
-                if item[1].set_running_or_notify_cancel():
-                    batch.append(item)
-                if len(batch) >= TOGETHER_LIMIT or self._waiting.empty():
-                    break
-                item = self._waiting.get()
-            if batch:
-                self._commit_together(batch)
-            if item is None:
-                return
+                elif write.future.set_running_or_notify_cancel():
+                    batch.append(write)
+            again = self._commit_together(batch) if batch else []
 
-    def _commit_together(self, batch: list[tuple[Callable[[Connection], Any], Future[Any]]]) -> None:
-        outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
+    def _commit_together(self, batch: "list[_Write]") -> "list[_Write]":
+        """Run the writes in one transaction, tell their outcomes, and return those that are to be run once more."""
+        outcomes: list[tuple[_Write, Any, BaseException | None]] = []
         started = time.perf_counter()
         try:
             # SQLite takes its lock at once: one taken late can fail in the middle.
             immediate = self.engine.execution_options(huella_begin="BEGIN IMMEDIATE")
             with immediate.begin() as connection:
-                for change, future in batch:
-                    outcomes.append((future, *_run_alone(connection, change)))
+                outcomes.extend((write, *_run_alone(connection, write.change)) for write in batch)
         except Exception as error:  # noqa: BLE001 - whatever failed the transaction is told to everyone who waits for it
             log.error("write transaction failed", writes=len(batch), error=str(error)[:300])
-            for _, future in batch:
-                future.set_exception(error)
-            return
+            for write in batch:
+                write.future.set_exception(error)
+            return []
         COMMIT.observe(time.perf_counter() - started)
         TOGETHER.observe(len(batch))
-        for future, result, failure in outcomes:
+        again = []
+        for write, result, failure in outcomes:
             if failure is None:
-                future.set_result(result)
+                write.future.set_result(result)
+            elif _lost_a_race(failure) and write.tries < TRIES:
+                write.tries += 1
+                again.append(write)
             else:
-                future.set_exception(failure)
+                write.future.set_exception(failure)
+        return again
+
+
+@dataclass
+class _Write:
+    change: Callable[[Connection], Any]
+    future: Future[Any]
+    tries: int = 1
+
+
+def _lost_a_race(failure: BaseException) -> bool:
+    """Return whether another process's transaction was preferred (deadlock, serialization): then another try helps.
+
+    Not in the same transaction, which still holds what the other one waits for.
+    """
+    return isinstance(failure, DBAPIError) and getattr(failure.orig, "sqlstate", None) in ("40P01", "40001")
 
 
 def _run_alone(connection: Connection, change: Callable[[Connection], T]) -> tuple[T | None, BaseException | None]:

@@ -1,5 +1,6 @@
 """Every service answers alike: who may, how large, whether it is well, and what it counted."""
 
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI, Request
+from sqlalchemy.exc import OperationalError
 
 from shared.app import BODY_LIMIT, create_service
 from shared.auth import Admin, Service, Viewer, ViewerOrService
@@ -47,6 +49,10 @@ def app(keys: Path) -> FastAPI:
 
     @app.get("/v1/both")
     def both(caller: ViewerOrService) -> None: ...
+
+    @app.get("/v1/database")
+    def database() -> None:
+        raise OperationalError("SELECT", {}, sqlite3.OperationalError("database is locked"))
 
     @app.put("/v1/body")
     async def body(request: Request) -> int:
@@ -132,3 +138,10 @@ async def test_the_interactive_page_needs_no_other_machine(client: httpx.AsyncCl
     page = (await client.get("/docs")).text
     assert "https://" not in page
     assert (await client.get("/openapi.json")).json()["info"]["title"] == "T"
+
+
+async def test_a_database_that_fails_is_told_as_a_problem_that_passes(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/database")
+    assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "locked" not in answer.text

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, func, insert, select
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from shared import database as module
@@ -197,3 +197,31 @@ def test_a_write_that_is_cancelled_while_it_waits_is_not_done_and_harms_no_other
     assert kept.result(20) == 2
     assert database.write(add(3)) == 3
     assert identities(database) == [2, 3]
+
+
+def test_two_processes_that_wait_for_each_other_both_succeed(database: Database, database_url: str) -> None:
+    """PostgreSQL ends one of two transactions that wait for each other; that one is run again by itself."""
+    other = Database(database_url)
+    for identity in (1, 2):
+        database.write(add(identity))
+    # On SQLite only one of them is ever inside.
+    both_inside = threading.Barrier(2 if database.engine.dialect.name == "postgresql" else 1, timeout=20)
+    tries = []
+
+    def touch(first: int, second: int) -> Callable[[Connection], None]:
+        def change(connection: Connection) -> None:
+            tries.append(first)
+            for identity in (first, second):
+                connection.execute(update(things).where(things.c.id == identity).values(name=things.c.name + "."))
+                if identity == first and tries.count(first) == 1:
+                    both_inside.wait()
+
+        return change
+
+    one, two = database.submit(touch(1, 2)), other.submit(touch(2, 1))
+    one.result(30), two.result(30)
+    other.close()
+    with database.read() as connection:
+        names = connection.execute(select(things.c.name).order_by(things.c.id)).scalars().all()
+    assert names == ["thing 1..", "thing 2.."]
+    assert len(tries) == (3 if database.engine.dialect.name == "postgresql" else 2)

@@ -12,9 +12,9 @@ GPS_FOLDER = 0x8825
 
 
 def photo(seed: int = 0, form: str = "JPEG", size: tuple[int, int] = (64, 48), **options: Any) -> bytes:
-    """Return a small photo; another seed gives other bytes."""
-    image = Image.new("RGB", size, (seed % 256, seed // 256 % 256, seed // 65536 % 256))
-    return encode(image, form, **options)
+    """Return a small photo; another seed gives other bytes, which follow the picture's end."""
+    image = Image.new("RGB", size, (seed % 256, 80, 120))
+    return encode(image, form, **options) + b"%d" % seed
 
 
 def encode(image: Image.Image, form: str, **options: Any) -> bytes:

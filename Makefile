@@ -43,6 +43,9 @@ train: .venv-train/.trains ## Train a model version: DATA=folder of photos, OUT=
 evaluate: .venv-train/.trains ## Measure a model version: DATA=folder of photos, MODEL=folder; a report in JSON
 	@$(PY_TRAIN) -m services.image_classifier.training.evaluate "$(DATA)" "$(MODEL)"
 
+test-training: .venv-train/.trains ## Run the tests that need torch
+	$(PY_TRAIN) -m pytest --noconftest services/image_classifier/tests/test_training.py $(ARGS)
+
 setup-train: .venv-train/.trains ## Make .venv-train with what training needs (torch)
 
 lock: .venv/.tests ## Pin what the requirements.in files ask for; ARGS=--upgrade takes the newest
@@ -62,4 +65,4 @@ clean: ## Remove the environments and caches; the data in .huella stays
 .venv-train/.trains: services/image_classifier/requirements-train.txt
 	@deploy/local/setup .venv-train $< && touch $@
 
-.PHONY: help demo up token setup test check contracts bench-latency train evaluate setup-train compose-up test-containers lock clean
+.PHONY: help demo up token setup test check contracts bench-latency train evaluate test-training setup-train compose-up test-containers lock clean

@@ -35,8 +35,8 @@ class _Frozen(BaseModel):
 class SpeciesCalibration(_Frozen):
     """probability = sigmoid(logit / temperature + bias)."""
 
-    temperature: Annotated[float, Field(gt=0.0, le=100.0)]
-    bias: Annotated[float, Field(ge=-20.0, le=20.0)]
+    temperature: Annotated[float, Field(gt=0.0, le=1000.0)]
+    bias: Annotated[float, Field(ge=-1000.0, le=1000.0)]
 
 
 class Calibration(_Frozen):

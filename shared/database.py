@@ -34,7 +34,7 @@ WAITING_LIMIT = 1000
 TOGETHER_LIMIT = 200
 TRIES = 5
 MIGRATION_LOCK = 0x4875656C6C61
-# A server whose machine or container is gone says no goodbye. Without these, libpq waits two hours for its answer, and
+# A server whose machine or network is gone says no goodbye. Without these, libpq waits two hours for its answer, and
 # with it the one thread that writes; so it is given up after about ten seconds.
 CONNECTION = {
     "connect_timeout": 5,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from services.camera_ingest.api import audit, cameras, frames, images, receipts, settlements
+from services.camera_ingest.api import audit, cameras, frames, images, pipeline, receipts, settlements
 from services.camera_ingest.api.dependencies import Parts
 from services.camera_ingest.capacity import Capacity
 from services.camera_ingest.files import ImageFiles
@@ -56,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
         },
         lifespan=lifespan,
     )
-    for module in (cameras, frames, receipts, images, settlements, audit):
+    for module in (cameras, frames, receipts, images, settlements, audit, pipeline):
         app.include_router(module.router)
     return app
 
@@ -83,6 +83,7 @@ def _open(settings: Settings) -> Parts:
         relay=Relay(settings, database, publish=publish, queue_lengths=queue_lengths),
         janitor=Janitor(settings, database, files, capacity),
         throttle=Throttle(),
+        queue_lengths=queue_lengths,
     )
 
 

@@ -17,7 +17,7 @@ from services.camera_ingest import ledger
 from services.camera_ingest.domain import REPEAT_WITHIN, State
 from services.camera_ingest.photo import Photo
 from services.camera_ingest.tables import camera_secrets, cameras, frames, in_flight, insert_into
-from shared.receipts import hour_of
+from shared.receipts import given_at, hour_of
 
 SECRETS_KEPT = 2
 
@@ -244,10 +244,22 @@ def latest_kept_frame(connection: Connection, camera_id: str) -> Row[Any] | None
 
 
 def list_frames(
-    connection: Connection, *, after: str, limit: int, state: State | None, camera_id: str | None
+    connection: Connection,
+    *,
+    after: str,
+    limit: int,
+    state: State | None,
+    camera_id: str | None,
+    before: str | None = None,
 ) -> Sequence[Row[Any]]:
-    """Return up to `limit` frames whose receipt comes after `after`, in the order in which they were received."""
-    statement = select(frames).where(frames.c.receipt > after).order_by(frames.c.receipt).limit(limit)
+    """Return up to `limit` frames whose receipt comes after `after`, in the order in which they were received.
+
+    With `before`, those whose receipt comes before it too, newest first; "" is the end of time.
+    """
+    statement = select(frames).where(frames.c.receipt > after).limit(limit)
+    statement = statement.order_by(frames.c.receipt if before is None else frames.c.receipt.desc())
+    if before:
+        statement = statement.where(frames.c.receipt < before)
     if camera_id is not None:
         statement = statement.where(frames.c.camera_id == camera_id)
     if state is State.ACCEPTED:
@@ -256,6 +268,18 @@ def list_frames(
         # Written out, so that the partial index on rejected frames applies.
         statement = statement.where(frames.c.state == literal_column(f"'{state.value}'"))
     return connection.execute(statement).all()
+
+
+def unsettled(connection: Connection) -> tuple[int, datetime | None]:
+    """Return how many frames are not settled, and when the oldest of them was received."""
+    row = connection.execute(select(func.count(), func.min(frames.c.receipt)).where(in_flight)).one()
+    return int(row[0]), given_at(row[1]) if row[1] else None
+
+
+def newest_frames(connection: Connection, limit: int) -> Sequence[Row[datetime, datetime | None]]:
+    """Return when each of the newest frames was received and settled, newest first."""
+    columns = (frames.c.received_at, frames.c.settled_at)
+    return connection.execute(select(*columns).order_by(frames.c.receipt.desc()).limit(limit)).all()
 
 
 def begin_attempts(connection: Connection, receipts: Sequence[str], now: datetime) -> dict[str, Row[Any]]:

@@ -30,6 +30,7 @@ class Camera(BaseModel):
     space_id: str
     created_at: str
     last_frame_at: str | None = Field(description="When its newest frame was received.")
+    last_receipt: str | None = Field(description="The receipt of its newest frame.")
     secrets: int = Field(description="Number of secrets that are valid now, at most two.")
     secret: str | None = None
 
@@ -125,6 +126,7 @@ def _camera(row: Row[Any], secret: str | None = None) -> Camera:
         space_id=row.space_id,
         created_at=isoformat(row.created_at),
         last_frame_at=isoformat(given_at(row.last_receipt)) if row.last_receipt else None,
+        last_receipt=row.last_receipt,
         secrets=row.secrets,
         secret=secret,
     )

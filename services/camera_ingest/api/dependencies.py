@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from services.camera_ingest import metrics, store
 from services.camera_ingest.capacity import Capacity
 from services.camera_ingest.files import ImageFiles
 from services.camera_ingest.janitor import Janitor
-from services.camera_ingest.relay import Relay
+from services.camera_ingest.relay import QueueLengths, Relay
 from services.camera_ingest.settings import Settings
 from services.camera_ingest.throttle import Throttle
 from shared.database import Database
@@ -38,6 +39,7 @@ class Parts:
     relay: Relay
     janitor: Janitor
     throttle: Throttle
+    queue_lengths: Callable[[], QueueLengths]
 
 
 def _parts(request: Request) -> Parts:

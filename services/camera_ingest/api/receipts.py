@@ -121,13 +121,17 @@ def list_receipts(
     state: State | None = None,
     camera_id: Annotated[str | None, Query(max_length=64, pattern=NAME)] = None,
     since: Annotated[AwareDatetime | None, Query(description="Received at or after.")] = None,
+    newest_first: Annotated[bool, Query(description="Begin with the newest.")] = False,
     cursor: Annotated[str, Query(max_length=64)] = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> ReceiptPage:
-    """List frames in the order in which they were received."""
-    after = max(cursor, receipts_before(since) if since else "")
+    """List frames in the order in which they were received, or the newest first."""
+    first = receipts_before(since) if since else ""
+    after, before = (first, cursor) if newest_first else (max(cursor, first), None)
     with parts.database.read() as connection:
-        rows = store.list_frames(connection, after=after, limit=limit + 1, state=state, camera_id=camera_id)
+        rows = store.list_frames(
+            connection, after=after, before=before, limit=limit + 1, state=state, camera_id=camera_id
+        )
     return ReceiptPage(
         items=[describe(row) for row in rows[:limit]], next=rows[limit - 1].receipt if len(rows) > limit else None
     )

@@ -103,6 +103,8 @@ def test_the_secrets_of_an_unknown_camera_are_not_found(ingest: Ingest, method: 
         ("POST", "/v1/receipts/x/offers", {Role.OPERATOR, Role.ADMIN}),
         ("GET", "/v1/audit", set(Role)),
         ("GET", "/v1/audit/hours", set(Role)),
+        ("GET", "/v1/pipeline", {Role.VIEWER, Role.OPERATOR, Role.ADMIN}),
+        ("GET", "/v1/retention", {Role.VIEWER, Role.OPERATOR, Role.ADMIN}),
         ("POST", "/v1/images", {Role.SERVICE}),
         ("POST", "/v1/settlements", {Role.SERVICE}),
     ],

@@ -34,6 +34,12 @@ compose-up: ## Start the system in containers, making images and secrets first (
 test-containers: .venv/.tests ## Test the stack of containers, where Docker or a stand-in is: many minutes
 	TEST_CONTAINERS=1 $(PY) -m pytest tests/containers $(ARGS)
 
+bench: .venv/.tests ## Measure speed and cost, and write docs/performance.md; OVERLOAD=1, FULL=1 for more; ARGS
+	$(PY) -m tests.benchmarks.run $(ARGS)
+
+profile: .venv/.tests ## Say where each process's time goes; flame graphs in build/profile; ARGS=--gil
+	$(PY) -m tests.benchmarks.profile $(ARGS)
+
 bench-latency: .venv/.tests ## Measure the time from a camera's PUT to the status that shows it
 	$(PY) -m tests.benchmarks.latency
 
@@ -65,4 +71,4 @@ clean: ## Remove the environments and caches; the data in .huella stays
 .venv-train/.trains: services/image_classifier/requirements-train.txt
 	@deploy/local/setup .venv-train $< && touch $@
 
-.PHONY: help demo up token setup test check contracts bench-latency train evaluate test-training setup-train compose-up test-containers lock clean
+.PHONY: help demo up token setup test check contracts bench profile bench-latency train evaluate test-training setup-train compose-up test-containers lock clean

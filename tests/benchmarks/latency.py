@@ -18,18 +18,22 @@ WARM_UP = 5
 IDLE_S = 0.25
 
 
-def measure(system: System, rounds: int) -> tuple[list[float], list[float]]:
-    """Return, of each round, the milliseconds until PUT was answered and until the status showed the photo."""
-    camera = system.camera("bench", "bench")
+def measure(system: System, rounds: int, space: str = "bench") -> tuple[list[float], list[float]]:
+    """Return, of each round, the milliseconds until PUT was answered and until the status showed the photo.
+
+    `space` is a space of its own, with a camera of the same name.
+    """
+    camera = system.camera(space, space)
     answered, visible = [], []
     for number in range(-WARM_UP, rounds):
-        photo = named(drawn(("cat", "dog", "none")[number % 3], seed=number % 10, size=(1280, 720)), f"{number}")
+        picture = drawn(("cat", "dog", "none")[number % 3], seed=number % 10, size=(1280, 720))
+        photo = named(picture, f"{space} {number}")
         time.sleep(IDLE_S)
-        seen = _frames(system)
+        seen = _frames(system, space)
         started = time.perf_counter()
         camera.put(f"{number}", photo)
         put = time.perf_counter()
-        while _frames(system) == seen:
+        while _frames(system, space) == seen:
             if time.perf_counter() - started > 60:
                 raise TimeoutError(f"photo {number} is not in the status after a minute")
             time.sleep(0.001)
@@ -39,9 +43,9 @@ def measure(system: System, rounds: int) -> tuple[list[float], list[float]]:
     return answered, visible
 
 
-def _frames(system: System) -> int:
-    space = system.spaces().get("bench")
-    return int(space["frames"]) if space else 0
+def _frames(system: System, space: str) -> int:
+    shown = system.spaces().get(space)
+    return int(shown["frames"]) if shown else 0
 
 
 def table(rows: dict[str, Sequence[float]]) -> Table:

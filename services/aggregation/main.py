@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 from fastapi import FastAPI
 
-from services.aggregation.api import corrections, events, reconciliation, spaces, status, stays
+from services.aggregation.api import corrections, events, reconciliation, reviews, spaces, status, stays
 from services.aggregation.api.reconciliation import IngestAudit
 from services.aggregation.listeners import Listeners
 from services.aggregation.settings import Settings
@@ -60,6 +60,7 @@ def create_app(settings: Settings, *, ingest_transport: httpx.BaseTransport | No
         spaces.router,
         stays.router,
         corrections.router,
+        reviews.router,
         reconciliation.router,
     ):
         app.include_router(router)

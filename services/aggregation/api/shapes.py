@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from services.aggregation.domain import AdoptionState, Label, Occupancy, Purpose, Species
+from services.aggregation.reviews import Reason
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 # PostgreSQL keeps no NUL in text.
@@ -20,6 +21,14 @@ class SpaceDescription(BaseModel):
     purpose: Purpose = Purpose.ADOPTION
     stale_after_s: Annotated[int, Field(ge=1, le=604800)] = 600
     in_service: bool = True
+
+
+class SpaceChange(BaseModel):
+    """What an operator says of a space."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    in_service: bool
 
 
 class Space(BaseModel):
@@ -146,6 +155,20 @@ class EstimatePage(BaseModel):
     """A page of estimates."""
 
     items: list[Estimate]
+    next: str | None
+
+
+class Review(BaseModel):
+    """A frame that a person should look at, and why."""
+
+    estimate: Estimate
+    reasons: list[Reason]
+
+
+class ReviewPage(BaseModel):
+    """A page of frames to look at."""
+
+    items: list[Review]
     next: str | None
 
 

@@ -22,13 +22,14 @@ from services.aggregation.api.pages import (
 from services.aggregation.api.shapes import (
     EstimatePage,
     Space,
+    SpaceChange,
     SpaceDescription,
     SpacePage,
     SpaceWithStays,
     SpanPage,
     StayPage,
 )
-from shared.auth import Admin, Viewer
+from shared.auth import Admin, Operator, Viewer
 from shared.database import now
 
 router = APIRouter(prefix="/v1/spaces", tags=["spaces"])
@@ -42,6 +43,21 @@ def put_space(
     at = now()
     new = db.write(lambda connection: store.put_space(connection, space_id, body.model_dump(), at, config.rules))
     response.status_code = 201 if new else 200
+    with db.read() as connection:
+        return Space(**views.space_view(_space(connection, space_id), now()))
+
+
+@router.patch("/{space_id}")
+def change_space(caller: Operator, space_id: SpaceId, body: SpaceChange, db: Db, config: Config) -> Space:
+    """Take a space out of service, or put it back."""
+    at = now()
+
+    def change(connection: Any) -> None:
+        space = store.lock_spaces(connection, [space_id]).get(space_id) or _space(connection, space_id)
+        described = {name: space[name] for name in ("name", "purpose", "stale_after_s")}
+        store.put_space(connection, space_id, {**described, "in_service": body.in_service}, at, config.rules)
+
+    db.write(change)
     with db.read() as connection:
         return Space(**views.space_view(_space(connection, space_id), now()))
 

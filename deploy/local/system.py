@@ -39,6 +39,7 @@ class Program:
 
 
 PROGRAMS = (
+    Program("dashboard", "services.dashboard.main", 0, "/readyz"),
     Program("camera_ingest", "services.camera_ingest.main", 1, "/readyz"),
     Program("image_classifier", "services.image_classifier.main", 2, "/readyz"),
     Program("image_classifier_worker", "services.image_classifier.worker", 12, "/metrics"),

@@ -38,6 +38,7 @@ def say(line: str) -> None:
 def summary(system: "System") -> str:
     """Return what a person needs to know of a running system."""
     rows = [
+        ("the page", system.url("dashboard")),
         ("camera ingest", f"{system.url('camera_ingest')}/docs"),
         ("image classifier", f"{system.url('image_classifier')}/docs"),
         ("aggregation", f"{system.url('aggregation')}/docs"),
@@ -46,6 +47,9 @@ def summary(system: "System") -> str:
         ("processes", f"{sys.executable} -m supervisor.supervisorctl -c {system.supervisord_conf} status"),
         ("to stop", f"Ctrl-C, or kill {os.getpid()}"),
     ]
+    first_link = system.data / "dashboard" / "first-link"
+    if first_link.exists():
+        rows.insert(1, ("first log-in", f"{first_link.read_text().strip()}  (makes the administrator, once)"))
     return "\n".join(["Huella is ready.", *(f"  {name:<18}{value}" for name, value in rows)])
 
 

@@ -213,11 +213,10 @@ class Pipeline(Shape):
     """How frames flow: messages waiting by queue, the oldest unsettled frame, time from accepted to settled."""
 
     queues: dict[str, int | None] = {}
-    workers: dict[str, int | None] = {}
     unsettled: int = 0
     oldest_unsettled_s: float | None = None
     last_settled_at: datetime | None = None
-    settle_seconds: dict[str, float] = {}
+    settle_seconds: dict[str, float] | None = None
 
 
 class Retention(Shape):

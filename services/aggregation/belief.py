@@ -6,7 +6,8 @@ microseconds since 1970; buckets are their start in seconds.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from services.aggregation.domain import Occupancy, Species, is_stale
@@ -74,6 +75,28 @@ class FoldedStay:
     until_us: int | None
 
 
+class Sightings:
+    """In which buckets a camera sent which image: one that it sends again says nothing new, the camera is frozen."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[tuple[str, str], list[int]] = {}
+
+    def add(self, bucket: int, camera_id: str, digest: str) -> int | None:
+        """Note a sighting, and return the bucket of the last one before it."""
+        buckets = self._buckets.setdefault((camera_id, digest), [])
+        place = bisect_left(buckets, bucket)
+        if place == len(buckets) or buckets[place] != bucket:
+            buckets.insert(place, bucket)
+        return buckets[place - 1] if place else None
+
+    def remove(self, bucket: int, camera_id: str, digest: str) -> None:
+        """Forget a sighting."""
+        buckets = self._buckets[camera_id, digest]
+        buckets.remove(bucket)
+        if not buckets:
+            del self._buckets[camera_id, digest]
+
+
 @dataclass(slots=True)
 class Fold:
     """A fold under way: feed it buckets with `take`, then read `belief`, `spans` and `stays()`."""
@@ -83,12 +106,7 @@ class Fold:
     rules: Rules
     spans: list[Span] = field(default_factory=list)
     closed: list[FoldedStay] = field(default_factory=list)
-    _seen: dict[tuple[str, str], int] = field(default_factory=dict)
-
-    def remember(self, bucket: int, camera_id: str, digests: Iterable[str]) -> None:
-        """Note images that were folded before: a camera that sends one again is frozen, and says nothing new."""
-        for digest in digests:
-            self._seen[camera_id, digest] = bucket
+    sightings: "Sightings" = field(default_factory=lambda: Sightings())
 
     def take(self, bucket: int, cameras: Mapping[str, Images]) -> None:
         """Fold the next bucket: each camera's distinct images. Buckets come in order, each once."""
@@ -136,8 +154,7 @@ class Fold:
     def _fresh(self, bucket: int, camera: str, images: Images) -> list[Image]:
         fresh = []
         for digest, image in images.items():
-            before = self._seen.get((camera, digest))
-            self._seen[camera, digest] = bucket
+            before = self.sightings.add(bucket, camera, digest)
             if before is None or bucket - before > self.rules.horizon_s or image.said is not None:
                 fresh.append(image)
         return sorted(fresh, key=lambda image: (image.observed_us, image.receipt))

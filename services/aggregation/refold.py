@@ -1,6 +1,7 @@
 """Brings one space up to date: reads its evidence, folds it, and writes what changed. Called inside a transaction."""
 
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from services.aggregation.checkpoint import read_belief, read_images, write_beli
 from services.aggregation.domain import Occupancy, Purpose, Species, first_state
 from services.aggregation.occupancy import STATES, Rules, bucket_of
 from services.aggregation.stays import KeptStay, revise
+from services.aggregation.window import Window
 from shared.database import EPOCH, microseconds
 from shared.messages import isoformat
 
@@ -42,15 +44,49 @@ def closed_before(space: Row, newest_us: int, rules: Rules) -> int:
     return max(horizon, space["closed_before"] if space["closed_before"] is not None else horizon)
 
 
-def refold(connection: Connection, space: Row, now: datetime, rules: Rules, frames: int = 0) -> list[Change]:
+def load_window(connection: Connection, space: Row, rules: Rules) -> Window:
+    """Read a space's window from the database; without a checkpoint there is none yet."""
+    window = Window()
+    if space["closed_before"] is None:
+        return window
+    table = tables.evidence
+    rows = connection.execute(
+        select(table.c.bucket, table.c.camera_id, table.c.images)
+        .where(table.c.space_id == space["id"], table.c.bucket >= space["closed_before"] - rules.horizon_s)
+        .order_by(table.c.bucket, table.c.camera_id)
+    )
+    for bucket, camera_id, images in rows:
+        window.put(bucket, camera_id, read_images(images))
+    return window
+
+
+def refold(
+    connection: Connection,
+    space: Row,
+    now: datetime,
+    rules: Rules,
+    *,
+    window: Window | None = None,
+    name: str | None = None,
+    frames: int = 0,
+) -> list[Change]:
     """Fold the evidence of a locked space as of `now`, write its belief, spans and stays, and return what changed.
 
-    `space` is its row, with `newest_at` brought up to date; `frames` is how many more frames it has now.
+    `space` is its row, with `newest_at` brought up to date; `window` is its evidence if it is at hand, `name` what to
+    call this fold; `frames` is how many more frames the space has now.
     """
+    window = window if window is not None else load_window(connection, space, rules)
     start = read_belief(space["checkpoint"])
-    closed = closed_before(space, microseconds(space["newest_at"]), rules) if space["newest_at"] else None
-    fold = Fold(start, space["stale_after_s"], rules)
-    checkpoint = _fold_evidence(connection, space, fold, closed, rules)
+    checkpoint, closed = start, None
+    if space["newest_at"] is None:
+        fold = Fold(start, space["stale_after_s"], rules)
+    else:
+        closed = closed_before(space, microseconds(space["newest_at"]), rules)
+        folded_before = space["closed_before"] if space["closed_before"] is not None else closed
+        fold = window.fold(start, folded_before, space["stale_after_s"], rules)
+        checkpoint = window.belief_before(closed, fold)
+        if closed > folded_before:
+            _forget_before(connection, space, window, closed - rules.horizon_s)
     now_us = max(microseconds(now), fold.belief.last_evidence_us or 0)
     fold.pass_time(now_us)
     changes = _write_spans(connection, space, start, fold)
@@ -71,39 +107,16 @@ def refold(connection: Connection, space: Row, now: datetime, rules: Rules, fram
             due_at=_due_at(belief, space["stale_after_s"], rules),
             closed_before=closed,
             checkpoint=write_belief(checkpoint),
+            fold=name or uuid.uuid4().hex,
         )
     )
     return changes
 
 
-def _fold_evidence(connection: Connection, space: Row, fold: Fold, closed: int | None, rules: Rules) -> Belief:
-    """Fold all evidence of a space and return the belief at the new checkpoint."""
-    checkpoint = fold.belief
-    if closed is None:
-        return checkpoint
+def _forget_before(connection: Connection, space: Row, window: Window, bucket: int) -> None:
     table = tables.evidence
-    folded_before = space["closed_before"] if space["closed_before"] is not None else closed
-    rows = connection.execute(
-        select(table.c.bucket, table.c.camera_id, table.c.images)
-        .where(table.c.space_id == space["id"], table.c.bucket >= folded_before - rules.horizon_s)
-        .order_by(table.c.bucket, table.c.camera_id)
-    ).all()
-    buckets: dict[int, dict[str, Any]] = {}
-    for bucket, camera_id, images in rows:
-        buckets.setdefault(bucket, {})[camera_id] = read_images(images)
-    for bucket, cameras in buckets.items():
-        if bucket < folded_before:
-            for camera_id, images in cameras.items():
-                fold.remember(bucket, camera_id, images)
-            continue
-        fold.take(bucket, cameras)
-        if bucket < closed:
-            checkpoint = fold.belief
-    if closed > folded_before:
-        connection.execute(
-            delete(table).where(table.c.space_id == space["id"], table.c.bucket < closed - rules.horizon_s)
-        )
-    return checkpoint
+    connection.execute(delete(table).where(table.c.space_id == space["id"], table.c.bucket < bucket))
+    window.forget_before(bucket)
 
 
 def _due_at(belief: Belief, stale_after_s: int, rules: Rules) -> datetime | None:

@@ -1,6 +1,7 @@
 """What changes the database: frames are counted, spaces made, frames corrected, stays decided. Each function runs
 inside one transaction of `shared.database.Database.write` and takes the connection first."""
 
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,11 +13,21 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from services.aggregation import tables
 from services.aggregation.belief import first_belief
-from services.aggregation.checkpoint import read_images, write_belief, write_images
+from services.aggregation.checkpoint import write_belief, write_images
 from services.aggregation.domain import Label, Occupancy, Purpose
 from services.aggregation.occupancy import Image, Rules, add_image, bucket_of, evidence
-from services.aggregation.refold import Change, Row, closed_before, moment, refold, stay_change, write_changes
+from services.aggregation.refold import (
+    Change,
+    Row,
+    closed_before,
+    load_window,
+    moment,
+    refold,
+    stay_change,
+    write_changes,
+)
 from services.aggregation.settlements import Settlement, enqueue
+from services.aggregation.window import Window, Windows
 from shared.database import microseconds
 from shared.messages import EstimateResult, RejectedResult, Result
 from shared.receipts import hour_of
@@ -69,13 +80,23 @@ def new_space(space_id: str, now: datetime, stale_after_s: int, rules: Rules) ->
         "since": now,
         "posterior": "{}",
         "checkpoint": write_belief(first_belief(rules)),
+        "fold": "",
     }
 
 
 def record(
-    connection: Connection, results: Sequence[Result], now: datetime, rules: Rules, stale_after_s: int
+    connection: Connection,
+    results: Sequence[Result],
+    now: datetime,
+    rules: Rules,
+    stale_after_s: int,
+    windows: Windows | None = None,
 ) -> Recorded:
-    """Count the estimates that are new, bring their spaces up to date, and queue every frame's settlement."""
+    """Count the estimates that are new, bring their spaces up to date, and queue every frame's settlement.
+
+    `windows` is what this process remembers of spaces; without it everything is read.
+    """
+    windows = windows if windows is not None else Windows()
     found = {result.receipt: result for result in results if isinstance(result, EstimateResult)}
     rejected = {result.receipt: result for result in results if isinstance(result, RejectedResult)}
     space_ids = sorted({result.space_id for result in found.values()})
@@ -90,7 +111,7 @@ def record(
     for space_id, space in spaces.items():
         here = [result for result in new if result.space_id == space_id]
         if here:
-            space_changes, space_late = _count_in_space(connection, space, here, now, rules)
+            space_changes, space_late = _count_in_space(connection, space, here, now, rules, windows)
             changes += space_changes
             late += space_late
     refused = [result for receipt, result in rejected.items() if receipt not in counted_before and receipt not in found]
@@ -110,7 +131,12 @@ def _counted(connection: Connection, receipts: Sequence[str]) -> set[str]:
 
 
 def _count_in_space(
-    connection: Connection, space: Row, results: Sequence[EstimateResult], now: datetime, rules: Rules
+    connection: Connection,
+    space: Row,
+    results: Sequence[EstimateResult],
+    now: datetime,
+    rules: Rules,
+    windows: Windows,
 ) -> tuple[list[Change], int]:
     newest = max([result.observed_at for result in results] + ([space["newest_at"]] if space["newest_at"] else []))
     closed = closed_before(space, microseconds(newest), rules)
@@ -125,11 +151,13 @@ def _count_in_space(
         if not late and result.quality == GOOD:
             fresh.setdefault((bucket, result.camera_id), []).append(result)
     insert_missing(connection, tables.estimates, rows, "receipt")
-    for (bucket, camera_id), images in fresh.items():
-        _add_evidence(connection, space["id"], bucket, camera_id, images, rules)
     current = {**space, "newest_at": newest}
-    late_number = sum(row["late"] for row in rows)
-    return refold(connection, current, now, rules, frames=len(rows)), late_number
+    window = windows.take(space["id"], space["fold"]) or load_window(connection, space, rules)
+    _add_evidence(connection, space["id"], window, fresh, rules)
+    name = uuid.uuid4().hex
+    changes = refold(connection, current, now, rules, window=window, name=name, frames=len(rows))
+    windows.keep(space["id"], name, window)
+    return changes, sum(row["late"] for row in rows)
 
 
 def _estimate_row(result: EstimateResult, now: datetime, late: bool) -> dict[str, Any]:
@@ -157,36 +185,36 @@ def _estimate_row(result: EstimateResult, now: datetime, late: bool) -> dict[str
 def _add_evidence(
     connection: Connection,
     space_id: str,
-    bucket: int,
-    camera_id: str,
-    results: Sequence[EstimateResult],
+    window: Window,
+    fresh: Mapping[tuple[int, str], Sequence[EstimateResult]],
     rules: Rules,
 ) -> None:
-    table = tables.evidence
-    here = (table.c.space_id == space_id) & (table.c.bucket == bucket) & (table.c.camera_id == camera_id)
-    text = connection.execute(select(table.c.images).where(here)).scalar_one_or_none()
-    images = read_images(text) if text is not None else {}
-    for result in results:
-        image = Image(
-            result.receipt,
-            microseconds(result.observed_at),
-            evidence(result.probabilities.cat, result.prior.cat),
-            evidence(result.probabilities.dog, result.prior.dog),
+    """Add results, by bucket and camera, to a space's window and to its rows."""
+    rows = []
+    for (bucket, camera_id), results in fresh.items():
+        images = dict(window.buckets.get(bucket, {}).get(camera_id, {}))
+        for result in results:
+            image = Image(
+                result.receipt,
+                microseconds(result.observed_at),
+                evidence(result.probabilities.cat, result.prior.cat),
+                evidence(result.probabilities.dog, result.prior.dog),
+            )
+            add_image(images, result.sha256[:DIGEST_LENGTH], image, rules)
+        window.put(bucket, camera_id, images)
+        rows.append(_evidence_row(space_id, bucket, camera_id, images))
+    if rows:
+        table = tables.evidence
+        make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        statement = make(table)
+        replace = statement.on_conflict_do_update(
+            index_elements=["space_id", "bucket", "camera_id"], set_={"images": statement.excluded.images}
         )
-        add_image(images, result.sha256[:DIGEST_LENGTH], image, rules)
-    _put_evidence(connection, space_id, bucket, camera_id, images, exists=text is not None)
+        connection.execute(replace, rows)
 
 
-def _put_evidence(
-    connection: Connection, space_id: str, bucket: int, camera_id: str, images: dict[str, Image], *, exists: bool
-) -> None:
-    table = tables.evidence
-    if exists:
-        here = (table.c.space_id == space_id) & (table.c.bucket == bucket) & (table.c.camera_id == camera_id)
-        connection.execute(update(table).where(here).values(images=write_images(images)))
-        return
-    row = {"space_id": space_id, "bucket": bucket, "camera_id": camera_id, "images": write_images(images)}
-    connection.execute(insert(table), [row])
+def _evidence_row(space_id: str, bucket: int, camera_id: str, images: dict[str, Image]) -> dict[str, Any]:
+    return {"space_id": space_id, "bucket": bucket, "camera_id": camera_id, "images": write_images(images)}
 
 
 def put_space(connection: Connection, space_id: str, described: Mapping[str, Any], now: datetime, rules: Rules) -> bool:
@@ -279,7 +307,7 @@ def _gather_evidence(connection: Connection, space_id: str, bucket: int, camera_
     here = (table.c.space_id == space_id) & (table.c.bucket == bucket) & (table.c.camera_id == camera_id)
     connection.execute(delete(table).where(here))
     if images:
-        _put_evidence(connection, space_id, bucket, camera_id, images, exists=False)
+        connection.execute(insert(table), [_evidence_row(space_id, bucket, camera_id, images)])
 
 
 def decide_stay(

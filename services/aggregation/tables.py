@@ -39,6 +39,7 @@ spaces = Table(
     Column("due_at", Instant),  # when time alone changes what is shown: the ticker's cue
     Column("closed_before", BigInteger),  # buckets before this one (seconds since 1970) are in the checkpoint
     Column("checkpoint", Text, nullable=False),
+    Column("fold", String(32), nullable=False, server_default=""),  # names the last fold: see window.py
     Index("spaces_due", "due_at"),
 )
 

@@ -15,6 +15,7 @@ from services.aggregation import metrics
 from services.aggregation.settings import Settings
 from services.aggregation.settler import Settler
 from services.aggregation.store import Recorded, record
+from services.aggregation.window import Windows
 from shared import logs
 from shared.broker import RECORD_ESTIMATES, create_celery, create_redis, messages_waiting, worker_arguments
 from shared.database import Database, migrate, now
@@ -29,8 +30,12 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 ATTEMPTS = 3
 
 
-def record_estimates(database: Database, settings: Settings, message: Mapping[str, Any]) -> Recorded | None:
+def record_estimates(
+    database: Database, settings: Settings, message: Mapping[str, Any], windows: Windows | None = None
+) -> Recorded | None:
     """Count one message; None if it is refused, which is logged and counted and never raises.
+
+    `windows` is what this process remembers of spaces between messages.
 
     Raises DBAPIError if the database fails: then nothing was counted, and ingest offers the frames again.
     """
@@ -43,17 +48,17 @@ def record_estimates(database: Database, settings: Settings, message: Mapping[st
         _refuse("settle_url", chunk=parsed.chunk, expected=settings.settle_url)
         return None
     results = [result for result in parsed.results if _is_receipt(result.receipt)]
-    recorded = _record(database, settings, results)
+    recorded = _record(database, settings, results, windows)
     _measure(recorded)
     return recorded
 
 
-def _record(database: Database, settings: Settings, results: list[Result]) -> Recorded:
+def _record(database: Database, settings: Settings, results: list[Result], windows: Windows | None) -> Recorded:
     """Write the results; a deadlock or a lost connection is worth another try at once, for the write is all or none."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return database.write(
-                lambda connection: record(connection, results, now(), settings.rules, settings.stale_after_s)
+                lambda connection: record(connection, results, now(), settings.rules, settings.stale_after_s, windows)
             )
         except DBAPIError as error:
             if attempt == ATTEMPTS:
@@ -103,12 +108,13 @@ def main() -> None:
         deaf_s=settings.deaf_s,
         messages_waiting=lambda: messages_waiting(redis, RECORD_ESTIMATES),
     )
+    windows = Windows()
     celery = create_celery("aggregation", settings.broker_url)
 
     @celery.task(name=RECORD_ESTIMATES)  # type: ignore[untyped-decorator]  # Celery has no types
     def task(message: dict[str, Any]) -> None:
         with watchdog.task():
-            recorded = record_estimates(database, settings, message)
+            recorded = record_estimates(database, settings, message, windows)
             if recorded is not None:
                 settler.wake()
 

@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 
 from services.aggregation.main import MIGRATIONS, create_app
 from services.aggregation.settings import Settings
+from services.aggregation.window import Windows
 from services.aggregation.worker import record_estimates
 from shared.database import Database, migrate
 from shared.messages import isoformat
@@ -84,8 +85,10 @@ def database(settings: Settings) -> Iterator[Database]:
 def record(database: Database, settings: Settings) -> Record:
     """A function that counts results as one message."""
 
+    windows = Windows()
+
     def send(*results: dict[str, Any]) -> Any:
-        return record_estimates(database, settings, message(settings, list(results)))
+        return record_estimates(database, settings, message(settings, list(results)), windows)
 
     return send
 

@@ -21,11 +21,12 @@ from sqlalchemy import delete, select
 from services.aggregation import tables
 from services.aggregation.belief import Belief
 from services.aggregation.checkpoint import read_belief, write_belief
-from services.aggregation.occupancy import Rules
+from services.aggregation.occupancy import Image, Rules
 from services.aggregation.rebuild import rebuild, same_belief
 from services.aggregation.settings import Settings
 from services.aggregation.store import record as record_in
 from services.aggregation.tests.conftest import Record, message, minutes_ago, result
+from services.aggregation.window import Window, Windows
 from services.aggregation.worker import record_estimates
 from shared.database import Database, microseconds
 from shared.messages import EstimateResult
@@ -98,10 +99,10 @@ def erased(database: Database) -> Iterator[None]:
     yield
 
 
-def record_at(database: Database, results: list[dict[str, Any]], now: datetime) -> None:
+def record_at(database: Database, results: list[dict[str, Any]], now: datetime, windows: Windows | None = None) -> None:
     """Count results as one message at a given time, so that two runs can be compared."""
     parsed = [EstimateResult.model_validate(one) for one in results]
-    database.write(lambda connection: record_in(connection, parsed, now, Rules(), 600))
+    database.write(lambda connection: record_in(connection, parsed, now, Rules(), 600, windows))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -114,9 +115,10 @@ def test_shuffled_and_repeated_messages_give_the_same_belief(database: Database,
         in_order = believed(database)
     shuffled = results + results[::3]
     random.Random(seed).shuffle(shuffled)
+    windows = Windows()
     with erased(database):
         for chunk in chunks(shuffled, 5):
-            record_at(database, chunk, now)
+            record_at(database, chunk, now, windows)
         assert believed(database) == in_order
     assert in_order["stays"]
 
@@ -125,8 +127,9 @@ def test_a_rebuild_from_all_estimates_equals_what_grew_bit_by_bit(database: Data
     """Over an hour and a half, so that the checkpoint moves many times."""
     results = story(5, frames=240, minutes=90)
     now = datetime.now(UTC)
+    windows = Windows()
     for chunk in chunks(results, 8):
-        record_at(database, chunk, now)
+        record_at(database, chunk, now, windows)
     with database.read() as connection:
         spaces = connection.execute(select(tables.spaces)).mappings().all()
         for space in spaces:
@@ -166,11 +169,13 @@ class Deliveries(RuleBasedStateMachine):
         with erased(self.database):
             self.waiting = list(chunks(story(seed, frames=24, minutes=8), 3))
             self.arrived: list[dict[str, Any]] = []
+            # Two workers that take turns: what one remembers is outdated by the other.
+            self.workers = [Windows(), Windows()]
 
-    @rule(which=st.integers(0, 100))
-    def deliver(self, which: int) -> None:
+    @rule(which=st.integers(0, 100), worker=st.integers(0, 1))
+    def deliver(self, which: int, worker: int) -> None:
         chunk = self.waiting[which % len(self.waiting)]
-        record_at(self.database, chunk, self.now)
+        record_at(self.database, chunk, self.now, self.workers[worker])
         self.arrived += [one for one in chunk if one not in self.arrived]
 
     @invariant()
@@ -291,9 +296,10 @@ def test_workers_at_the_same_time_count_each_frame_once(settings: Settings, data
     def work(worker: Database, seed: int) -> None:
         mine = list(chunks(results, 8))
         random.Random(seed).shuffle(mine)
+        windows = Windows()
         try:
             for chunk in mine:
-                record_estimates(worker, settings, message(settings, chunk))
+                record_estimates(worker, settings, message(settings, chunk), windows)
         except Exception as error:  # noqa: BLE001 - the test reports whatever a thread met
             failures.append(error)
 
@@ -317,6 +323,40 @@ def test_workers_at_the_same_time_count_each_frame_once(settings: Settings, data
         for chunk in chunks(results, 16):
             record_at(database, chunk, datetime.now(UTC))
     assert believed(database) == found
+
+
+def test_what_a_rolled_back_message_left_in_memory_is_not_believed(database: Database, record: Record) -> None:
+    windows, now = Windows(), datetime.now(UTC)
+    record_at(database, [result(at=minutes_ago(3), cat=0.98)], now, windows)
+    before = believed(database)
+    parsed = [EstimateResult.model_validate(result(at=minutes_ago(2), dog=0.98))]
+
+    def fail(connection: Any) -> None:
+        record_in(connection, parsed, now, Rules(), 600, windows)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        database.write(fail)
+    assert believed(database) == before
+    later = result(at=minutes_ago(1), cat=0.98)
+    record_at(database, [later], now, windows)
+    with database.read() as connection:
+        fold = rebuild(connection, "k1", Rules())
+    (space,) = believed(database)["spaces"]
+    assert list(json.loads(space[COLUMNS.index("posterior")]).values()) == list(fold.belief.posterior)
+
+
+def test_windows_are_remembered_by_name_and_within_a_limit() -> None:
+    windows = Windows(limit=2)
+    image = Image("r", 0, 0.0, 0.0)
+    for number in range(3):
+        window = Window()
+        window.put(0, "a", {"x": image})
+        windows.keep(f"k{number}", f"fold{number}", window)
+    assert windows.take("k0", "fold0") is None, "the least used was let go"
+    assert windows.take("k1", "another") is None
+    assert windows.take("k1", "fold1") is None, "what is outdated is not kept"
+    assert windows.take("k2", "fold2") is not None
 
 
 def test_readers_never_see_a_change_before_one_with_a_smaller_number(settings: Settings) -> None:

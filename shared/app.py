@@ -11,6 +11,7 @@ from fastapi_offline import FastAPIOffline
 from sqlalchemy.exc import OperationalError
 
 from shared import health, metrics, problem
+from shared.collector import collect_rarely
 from shared.tokens import Keyring
 
 log = structlog.get_logger(__name__)
@@ -60,6 +61,7 @@ def _answer_for_the_database(app: FastAPI) -> None:
 
 def serve(app: FastAPI, host: str, port: int, *, limit_concurrency: int = 200) -> None:
     """Serve `app` until SIGTERM; logs are configured already, and at most `limit_concurrency` requests run at once."""
+    collect_rarely()
     uvicorn.run(
         app,
         host=host,

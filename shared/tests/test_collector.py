@@ -29,5 +29,5 @@ def test_what_is_loaded_is_skipped_and_new_garbage_is_still_found() -> None:
     collect_rarely()
     assert gc.get_freeze_count() > 1000
     found = weakref.ref(Ring())
-    kept = [[] for _ in range(2 * YOUNG)]
+    kept: list[list[int]] = [[] for _ in range(2 * YOUNG)]
     assert found() is None, f"not found while {len(kept)} objects were made"

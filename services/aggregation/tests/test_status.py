@@ -161,6 +161,8 @@ ROUTES = [
     ("GET", "/v1/spaces/k1/stays", Role.VIEWER),
     ("GET", "/v1/spaces/k1/estimates", Role.VIEWER),
     ("PUT", "/v1/spaces/k1", Role.ADMIN),
+    ("PATCH", "/v1/spaces/k1", Role.OPERATOR),
+    ("GET", "/v1/reviews", Role.VIEWER),
     ("GET", "/v1/stays", Role.VIEWER),
     ("GET", "/v1/stays/x", Role.VIEWER),
     ("PATCH", "/v1/stays/x", Role.OPERATOR),

@@ -1,6 +1,6 @@
 """Whether ingest and aggregation count the same frames."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import httpx
@@ -82,13 +82,9 @@ def reconcile(
 
     An hour whose settlements still wait may not agree yet; ask again when `awaiting_settlement` is 0.
     """
-    until = until or now() + timedelta(hours=1)
-    since = since or until - USUAL
-    if not timedelta(0) < until - since <= LONGEST:
-        raise Problem(422, "bad-range", "`since` must lie before `until`, by eight days at most.")
-    first, last = ledger.start_of_hour(since), ledger.start_of_hour(until - timedelta(microseconds=1))
+    first, last, end = _hours(since, until)
     # Ingest first: what it calls counted was counted here before.
-    theirs = {one.hour: one for one in audit.hours(isoformat(first), isoformat(last + timedelta(hours=1)))}
+    theirs = {one.hour: one for one in audit.hours(isoformat(first), isoformat(end))}
     with db.read() as connection:
         ours = ledger.hours(connection, first, last)
         waiting = ledger.awaiting_settlement(connection, first, last)
@@ -108,3 +104,18 @@ def reconcile(
             )
         )
     return Reconciliation(agrees=all(hour.agrees for hour in hours), hours=hours)
+
+
+def _hours(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime, datetime]:
+    """Return the first and the last hour of a range, and when the last one ends. Raises Problem 422."""
+    try:
+        # In UTC, whose hours are those of the ledgers; a zone such as +05:30 has others.
+        until = (until or now() + timedelta(hours=1)).astimezone(UTC)
+        since = (since or until - USUAL).astimezone(UTC)
+        first, last = ledger.start_of_hour(since), ledger.start_of_hour(until - timedelta(microseconds=1))
+        end = last + timedelta(hours=1)
+    except OverflowError:
+        raise Problem(422, "no-such-time", "That is before or after all time. Ask for other hours.") from None
+    if not timedelta(0) < until - since <= LONGEST:
+        raise Problem(422, "bad-range", "`since` must lie before `until`, by eight days at most.")
+    return first, last, end

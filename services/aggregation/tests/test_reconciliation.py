@@ -1,6 +1,6 @@
 """Reconciliation: two ledgers agree only if they hold the same receipts."""
 
-from datetime import timedelta
+from datetime import timedelta, timezone
 from typing import Any
 
 import httpx
@@ -85,3 +85,31 @@ def test_a_range_that_is_empty_or_too_long_is_refused(viewer: TestClient, days: 
     since = until - timedelta(days=days)
     answer = viewer.get("/v1/reconciliation", params={"since": isoformat(since), "until": isoformat(until)})
     assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"until": "0001-01-01T10:00:00Z"},
+        {"since": "9999-12-31T22:00:00Z", "until": "9999-12-31T23:30:00Z"},
+        {"since": "0001-01-01T00:00:00+14:00"},
+        {"until": "9999-12-31T23:30:00-14:00"},
+    ],
+)
+def test_times_at_the_ends_of_time_are_refused(viewer: TestClient, asked: dict[str, str]) -> None:
+    answer = viewer.get("/v1/reconciliation", params=asked)
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:huella:problem:no-such-time")
+
+
+def test_hours_are_those_of_utc_in_whatever_zone_they_are_asked_for(
+    viewer: TestClient, record: Record, ingest_hours: list[dict[str, Any]]
+) -> None:
+    one = result()
+    record(one)
+    ingest_hours.append(hour_item([one["receipt"]]))
+    since = hour_of(one["receipt"]).astimezone(timezone(timedelta(hours=5, minutes=30)))
+    until = since + timedelta(hours=1)
+    answer = viewer.get("/v1/reconciliation", params={"since": since.isoformat(), "until": until.isoformat()}).json()
+    assert [hour["hour"] for hour in answer["hours"]] == [isoformat(since)]
+    assert answer["agrees"]

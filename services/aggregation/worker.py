@@ -19,7 +19,7 @@ from services.aggregation.window import Windows
 from shared import logs
 from shared.broker import RECORD_ESTIMATES, create_celery, create_redis, messages_waiting, worker_arguments
 from shared.database import Database, migrate, now
-from shared.messages import RecordEstimates, Result
+from shared.messages import EstimateResult, RecordEstimates, Result
 from shared.receipts import given_at
 from shared.tokens import Signer
 from shared.watchdog import Watchdog
@@ -47,7 +47,7 @@ def record_estimates(
     if parsed.settle_url != settings.settle_url:
         _refuse("settle_url", chunk=parsed.chunk, expected=settings.settle_url)
         return None
-    results = [result for result in parsed.results if _is_receipt(result.receipt)]
+    results = [result for result in parsed.results if _is_receipt(result.receipt) and _is_text(result)]
     recorded = _record(database, settings, results, windows)
     _measure(recorded)
     return recorded
@@ -74,6 +74,14 @@ def _is_receipt(receipt: str) -> bool:
         _refuse("receipt", receipt=receipt)
         return False
     return True
+
+
+def _is_text(result: Result) -> bool:
+    """Return whether a database takes the free text of a result: PostgreSQL has no text with NUL in it."""
+    text = result.quality if isinstance(result, EstimateResult) else result.reason
+    if "\0" in text:
+        _refuse("text", receipt=result.receipt, text=text)
+    return "\0" not in text
 
 
 def _refuse(reason: str, **details: object) -> None:

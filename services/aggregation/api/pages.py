@@ -60,7 +60,8 @@ def read_cursor(cursor: str, number: int) -> list[str]:
         parts = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().split("\n")
     except (binascii.Error, ValueError):
         parts = []
-    if len(parts) != number:
+    # PostgreSQL has no text with NUL in it, and nor has any cursor of ours.
+    if len(parts) != number or "\0" in "".join(parts):
         raise _bad_cursor()
     return parts
 

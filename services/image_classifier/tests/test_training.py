@@ -69,9 +69,11 @@ def test_a_run_learns_and_its_model_version_can_be_served_and_measured(drawn: Pa
     manifest = ModelVersion.load(trained).manifest
     assert manifest.trained_on["held_out_sources"] == []
     assert 0.2 < manifest.priors.cat < 0.7
-    measured = evaluate(drawn, trained)
+    measured = evaluate(drawn, trained, everything=True)
     assert measured["photos"]["photos"] == 250
     assert measured["made"]["cat_beside_dog"]["photos"] == 400
+    card = json.loads((trained / "manifest.json").read_text())
+    assert 5 <= card["measured"]["val"]["photos"] <= 60  # a tenth: it does not boast of what it was trained on
 
 
 def test_the_same_seed_gives_the_same_curve_and_another_seed_another(drawn: Path, trained: Path) -> None:

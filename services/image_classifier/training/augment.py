@@ -19,8 +19,8 @@ T = TypeVar("T")
 Truth = tuple[bool, bool]
 
 # The shares of two photos side by side, and of photos with something pasted in.
-SIDE_BY_SIDE: Final = 0.1
-PASTED: Final = 0.15
+SIDE_BY_SIDE: Final = 0.16
+PASTED: Final = 0.2
 _GREY: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 

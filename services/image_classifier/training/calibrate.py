@@ -46,7 +46,7 @@ def thresholds(probability: Floats, truth: Truths, error: float) -> tuple[float,
     """
     above = _nearest(probability, ~truth, error)
     below = _nearest(1.0 - probability, truth, error)
-    return above, 1.0 - below
+    return above, round(1.0 - below, 2)
 
 
 def _nearest(certainty: Floats, wrong: Truths, error: float) -> float:

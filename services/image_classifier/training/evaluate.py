@@ -23,17 +23,16 @@ MADE: Final = 400
 """How many pictures of each made kind are measured."""
 
 
-def evaluate(data: Path, folder: Path) -> dict[str, Any]:
-    """Measure a model version on a folder of photos.
+def evaluate(data: Path, folder: Path, *, everything: bool) -> dict[str, Any]:
+    """Measure a model version on a folder of photos: on `everything` there, or on its val split.
 
-    On tars: the val split, and every photo of the sources that the model was never trained on. On a folder with a
-    sub-folder a label: all of it. Further on pictures made from those: a cat and a dog photo side by side (there are
-    hardly any photos of both), and one animal pasted small into an empty scene.
+    Further on every photo of the sources that the model was never trained on, and on pictures made from the measured
+    photos: a cat and a dog photo side by side (there are hardly any photos of both), and one animal pasted small into
+    an empty scene. Raises ValueError if there is nothing to measure.
     """
     model = ModelVersion.load(folder, threads=2)
     held_out = model.manifest.trained_on.get("held_out_sources", [])
     unseen = frozenset(held_out if isinstance(held_out, list) else [])
-    everything = not any(data.glob("*.tar"))
     kept: list[tuple[Photo, Picture]] = []
     refused = []
     for photo, content in tqdm(read(data), desc="decode", mininterval=2.0):
@@ -43,6 +42,8 @@ def evaluate(data: Path, folder: Path) -> dict[str, Any]:
             except UndecodableImage as refusal:
                 refused.append({"photo": photo.name, "reason": refusal.reason})
     shown = [row for row in kept if everything or row[0].split == "val"]
+    if not shown:
+        raise ValueError(f"{data} holds no photo to measure on")
     elsewhere = [row for row in kept if row[0].source in unseen]
     answer: dict[str, Any] = {"model": model.manifest.name, "version": model.manifest.version}
     answer["photos"] = _measured(model, shown)
@@ -96,7 +97,9 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder of tars, or with a sub-folder a label")
     parser.add_argument("model", type=Path, help="folder with model.onnx and manifest.json")
     given = parser.parse_args()
-    print(json.dumps(evaluate(given.data, given.model), indent=2))
+    # Tars carry a split of their own; a plain folder is taken to be photos that the model has not seen.
+    everything = not any(given.data.glob("*.tar"))
+    print(json.dumps(evaluate(given.data, given.model, everything=everything), indent=2))
 
 
 if __name__ == "__main__":

@@ -53,8 +53,26 @@ def write_model_version(
     model = _save(folder, card)
     labels, sources = [p.label for p in held.photos], [p.source for p in held.photos]
     figures = report(model.calibrated(all_logits(model, held.pixels)), labels, sources, model.thresholds)
-    card["measured"] = {"calibration": {k: figures[k] for k in ("photos", "accuracy", "unsure", "species")}}
+    card["measured"] = {"calibration": _main_figures(figures)}
     return _save(folder, card).manifest
+
+
+def record(folder: Path, measured: dict[str, Any]) -> None:
+    """Write the main figures of an evaluation into the manifest of the model version that was evaluated."""
+    path = folder / "manifest.json"
+    card = json.loads(path.read_text(encoding="utf-8"))
+    card["measured"]["val"] = _main_figures(measured["photos"])
+    if measured["never_trained_on"]["sources"]:
+        figures = _main_figures(measured["never_trained_on"])
+        card["measured"]["never_trained_on"] = {"sources": measured["never_trained_on"]["sources"], **figures}
+    card["measured"]["made"] = {name: figures["accuracy"] for name, figures in measured["made"].items()}
+    _save(folder, card)
+
+
+def _main_figures(figures: dict[str, Any]) -> dict[str, Any]:
+    by_label = {name: row["share"] for name, row in figures["accuracy_of_label"].items()}
+    kept = {name: figures[name] for name in ("photos", "accuracy", "unsure", "accuracy_when_sure", "species")}
+    return {**kept, "accuracy_of_label": by_label}
 
 
 def all_logits(model: ModelVersion, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:

@@ -20,7 +20,7 @@ import structlog
 from alembic import command, context
 from alembic.config import Config
 from prometheus_client import Histogram
-from sqlalchemy import BigInteger, Connection, Dialect, Engine, MetaData, create_engine, event, make_url, text
+from sqlalchemy import URL, BigInteger, Connection, Dialect, Engine, MetaData, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeDecorator
 
@@ -43,6 +43,18 @@ CONNECTION = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
+# The same the other way round: a client that is gone says no goodbye either, and until the server notices, its rows
+# stay locked for everyone else.
+SERVER = {
+    "tcp_keepalives_idle": 5,
+    "tcp_keepalives_interval": 2,
+    "tcp_keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+# A client whose machine still answers for it while it stands still (stopped, swapped out) is noticed by this alone.
+# Only transactions that write have it: one that reads holds no rows, and may think about them for minutes.
+STANDS_STILL_MS = 15_000
+LOCK_WAIT_MS = 10_000
 
 COMMIT = Histogram(
     "huella_database_commit_seconds",
@@ -145,6 +157,11 @@ class Database:
             # SQLite takes its lock at once: one taken late can fail in the middle.
             immediate = self.engine.execution_options(huella_begin="BEGIN IMMEDIATE")
             with immediate.begin() as connection:
+                if self.engine.dialect.name == "postgresql":
+                    connection.exec_driver_sql(
+                        f"SET LOCAL idle_in_transaction_session_timeout = {STANDS_STILL_MS};"
+                        f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}"
+                    )
                 outcomes.extend((write, *_run_alone(connection, write.change)) for write in batch)
         except Exception as error:  # noqa: BLE001 - whatever failed the transaction is told to everyone who waits for it
             log.error("write transaction failed", writes=len(batch), error=str(error)[:300])
@@ -173,11 +190,12 @@ class _Write:
 
 
 def _lost_a_race(failure: BaseException) -> bool:
-    """Return whether another process's transaction was preferred (deadlock, serialization): then another try helps.
+    """Return whether another process's transaction was preferred: then another try helps.
 
-    Not in the same transaction, which still holds what the other one waits for.
+    By deadlock, serialization, or a lock not had in time. Not in the same transaction, which still holds what the
+    other one waits for.
     """
-    return isinstance(failure, DBAPIError) and getattr(failure.orig, "sqlstate", None) in ("40P01", "40001")
+    return isinstance(failure, DBAPIError) and getattr(failure.orig, "sqlstate", None) in ("40P01", "40001", "55P03")
 
 
 def _run_alone(connection: Connection, change: Callable[[Connection], T]) -> tuple[T | None, BaseException | None]:
@@ -192,15 +210,22 @@ def _run_alone(connection: Connection, change: Callable[[Connection], T]) -> tup
         return None, error
 
 
+def _asked(url: URL) -> tuple[str, ...]:
+    asked = url.query.get("options", ())
+    return (asked,) if isinstance(asked, str) else asked
+
+
 def _engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
+        # What the URL itself asks of the server comes last, and wins.
+        options = " ".join([*(f"-c {name}={value}" for name, value in SERVER.items()), *_asked(parsed)])
         return create_engine(
             parsed.set(drivername="postgresql+psycopg"),
             pool_pre_ping=True,
             pool_size=8,
             max_overflow=8,
-            connect_args=CONNECTION,
+            connect_args=CONNECTION | {"options": options},
         )
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)

@@ -8,9 +8,10 @@ from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from shared import database as module
 from shared.database import Database, Instant, microseconds, migrate
@@ -152,6 +153,76 @@ def test_times_are_kept_to_the_microsecond_in_utc(database: Database) -> None:
     assert kept == moment
     assert kept.tzinfo is UTC
     assert microseconds(datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)) == -1
+
+
+def test_the_server_notices_soon_that_a_client_is_gone(database: Database) -> None:
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has no server")
+    for name, value in module.SERVER.items():
+        with database.read() as connection:
+            setting = connection.exec_driver_sql(f"SELECT setting FROM pg_settings WHERE name = '{name}'").scalar_one()
+        assert (name, int(setting)) == (name, value)
+
+
+def test_the_url_s_own_options_are_kept(postgresql_server: str) -> None:
+    database = Database(postgresql_server + "?options=-c%20tcp_keepalives_idle%3D7%20-c%20work_mem%3D8MB")
+    with database.read() as connection:
+        shown = [connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in ("work_mem", "tcp_keepalives_idle")]
+    database.close()
+    assert shown == ["8MB", "7"]
+
+
+def test_a_writer_that_stands_still_blocks_the_others_only_for_a_while(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite's lock is let go by the process that holds it alone")
+    database.write(add(1))
+    monkeypatch.setattr(module, "STANDS_STILL_MS", 300)
+    still, rename = Database(database_url), update(things).where(things.c.id == 1).values(name="renamed")
+    inside, goes_on = threading.Event(), threading.Event()
+
+    def stand_still(connection: Connection) -> None:
+        connection.execute(rename)
+        inside.set()
+        assert goes_on.wait(60)
+
+    lost = still.submit(stand_still)
+    assert inside.wait(20)
+    database.submit(lambda connection: connection.execute(rename) and None).result(30)
+    goes_on.set()
+    failure = lost.exception(20)
+    assert isinstance(failure, DBAPIError), repr(failure)
+    assert failure.connection_invalidated
+    assert still.write(add(2)) == 2  # and goes on with a new connection
+    still.close()
+
+
+def test_a_lock_that_is_not_had_in_time_is_tried_again_and_holds_no_neighbour_up(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("SQLite locks whole databases")
+    database.write(add(1))
+    monkeypatch.setattr(module, "LOCK_WAIT_MS", 1500)  # of five tries; the second one is seen below
+    tries, twice = [], threading.Event()
+
+    def touch(connection: Connection) -> None:
+        tries.append(1)
+        if len(tries) == 2:
+            twice.set()
+        connection.execute(update(things).where(things.c.id == 1).values(name="renamed"))
+
+    gate = Gate(database)
+    with psycopg.connect(database_url) as other:
+        other.execute("UPDATE things SET name = 'mine' WHERE id = 1")
+        touched, neighbour = database.submit(touch), database.submit(add(2))
+        gate.open()
+        assert neighbour.result(20) == 2
+        assert twice.wait(20)
+    touched.result(20)
+    with database.read() as connection:
+        assert connection.execute(select(things.c.name).where(things.c.id == 1)).scalar_one() == "renamed"
 
 
 ENV = """

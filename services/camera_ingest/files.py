@@ -90,6 +90,7 @@ class IncomingImage:
         self._gathered: list[bytes] = []
         self._waiting = 0
         self._descriptor: int | None = None
+        self._created = False
         self._keep = False
 
     def add(self, piece: bytes) -> bool:
@@ -103,6 +104,7 @@ class IncomingImage:
         """Write what was gathered. Raises OSError, for instance when the disk is full."""
         if self._descriptor is None:
             self._descriptor = self._files.create(self.receipt)
+            self._created = True
         view = memoryview(b"".join(self._gathered))
         self._gathered, self._waiting = [], 0
         self._hash.update(view)
@@ -121,6 +123,7 @@ class IncomingImage:
         assert self._descriptor is not None
         os.fsync(self._descriptor)
         sync_folder(self._files.path(self.receipt).parent)
+        self._close()
         return self._hash.hexdigest()
 
     def keep(self) -> None:
@@ -137,11 +140,14 @@ class IncomingImage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._descriptor is None:
-            return
-        os.close(self._descriptor)
-        if not self._keep:
+        self._close()
+        if self._created and not self._keep:
             self._files.remove(self.receipt)
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
 
 def sync_folder(folder: Path) -> None:

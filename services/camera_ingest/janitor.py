@@ -148,7 +148,7 @@ class Janitor:
 
 
 def _take_lease(connection: Connection, holder: str, at: datetime) -> bool:
-    statement = insert_into(connection, leases).values(name="janitor", holder=holder, until=at + LEASE)
+    statement = insert_into(connection.dialect.name, leases).values(name="janitor", holder=holder, until=at + LEASE)
     taken = statement.on_conflict_do_update(
         index_elements=["name"],
         set_={"holder": statement.excluded.holder, "until": statement.excluded.until},

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
@@ -53,9 +54,14 @@ def add(connection: Connection, hour: datetime, **deltas: int) -> None:
 
 def _add_to(connection: Connection, hour: datetime, writer: int, deltas: Mapping[str, int]) -> None:
     values = dict.fromkeys(SUMS, 0) | dict(deltas)
-    statement = insert_into(connection, frame_totals).values(hour=hour, writer=writer, **values)
+    connection.execute(_adding(connection.dialect.name), {"hour": hour, "writer": writer, **values})
+
+
+@cache
+def _adding(dialect: str) -> Any:
+    statement = insert_into(dialect, frame_totals)
     sums = {name: frame_totals.c[name] + statement.excluded[name] for name in SUMS}
-    connection.execute(statement.on_conflict_do_update(index_elements=["hour", "writer"], set_=sums))
+    return statement.on_conflict_do_update(index_elements=["hour", "writer"], set_=sums)
 
 
 def settle(

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, literal_column, select, update
@@ -63,7 +64,7 @@ def digest_of(secret: str) -> str:
 def put_camera(connection: Connection, camera_id: str, space_id: str, now: datetime) -> str | None:
     """Create or change a camera; return its new secret, or None if it existed already."""
     created = connection.execute(
-        insert_into(connection, cameras)
+        insert_into(connection.dialect.name, cameras)
         .values(camera_id=camera_id, space_id=space_id, created_at=now)
         .on_conflict_do_nothing(index_elements=["camera_id"])
         .returning(cameras.c.camera_id)
@@ -167,30 +168,26 @@ def accept_frame(connection: Connection, new: NewFrame) -> tuple[Row[Any], bool]
         if repeat is not None:
             return repeat, False
     photo = new.photo
-    row = connection.execute(
-        insert_into(connection, frames)
-        .values(
-            receipt=new.receipt,
-            camera_id=new.camera.camera_id,
-            frame_id=new.frame_id or new.receipt,
-            space_id=new.camera.space_id,
-            captured_at=new.captured_at,
-            captured_from=new.captured_from,
-            received_at=new.received_at,
-            observed_at=new.observed_at,
-            sha256=new.sha256,
-            size=new.size,
-            media_type=photo.media_type,
-            width=photo.width,
-            height=photo.height,
-            state=State.ACCEPTED.value,
-            next_offer_at=new.received_at,
-            offers=0,
-            attempts=0,
-        )
-        .on_conflict_do_nothing(index_elements=["camera_id", "frame_id"])
-        .returning(frames)
-    ).first()
+    values = {
+        "receipt": new.receipt,
+        "camera_id": new.camera.camera_id,
+        "frame_id": new.frame_id or new.receipt,
+        "space_id": new.camera.space_id,
+        "captured_at": new.captured_at,
+        "captured_from": new.captured_from,
+        "received_at": new.received_at,
+        "observed_at": new.observed_at,
+        "sha256": new.sha256,
+        "size": new.size,
+        "media_type": photo.media_type,
+        "width": photo.width,
+        "height": photo.height,
+        "state": State.ACCEPTED.value,
+        "next_offer_at": new.received_at,
+        "offers": 0,
+        "attempts": 0,
+    }
+    row = connection.execute(_accepting(connection.dialect.name), values).first()
     if row is not None:
         ledger.add(connection, hour_of(new.receipt), accepted=1, image_bytes=new.size)
         return row, True
@@ -202,6 +199,14 @@ def accept_frame(connection: Connection, new: NewFrame) -> tuple[Row[Any], bool]
     if existing.sha256 != new.sha256:
         raise FrameConflict(existing.receipt)
     return existing, False
+
+
+@cache
+def _accepting(dialect: str) -> Any:
+    # Made once: to build this statement costs several times as much as to run it.
+    return (
+        insert_into(dialect, frames).on_conflict_do_nothing(index_elements=["camera_id", "frame_id"]).returning(frames)
+    )
 
 
 def _find_repeat(connection: Connection, new: NewFrame) -> Row[Any] | None:

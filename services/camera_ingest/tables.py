@@ -6,7 +6,7 @@ state given as a parameter would not let the database see that an index applies.
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, ForeignKey, Integer, MetaData, String, Table
+from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, String, Table
 from sqlalchemy.dialects import postgresql, sqlite
 
 from shared.database import Instant
@@ -82,6 +82,6 @@ leases = Table(
 )
 
 
-def insert_into(connection: Connection, table: Table) -> Any:
+def insert_into(dialect: str, table: Table) -> Any:
     """Return an insert that knows ON CONFLICT, which SQLAlchemy keeps a dialect apart."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Path, Request, Security
+from fastapi.security.http import HTTPBase
 
 from services.camera_ingest import metrics, store
 from services.camera_ingest.capacity import Capacity
@@ -42,7 +43,7 @@ class Parts:
     queue_lengths: Callable[[], QueueLengths]
 
 
-def _parts(request: Request) -> Parts:
+async def _parts(request: Request) -> Parts:  # a coroutine costs no change of thread
     parts: Parts = request.app.state.parts
     return parts
 
@@ -92,6 +93,13 @@ def identify_camera(parts: Parts, credentials: tuple[str | None, str] | None, cl
     )
 
 
+# Only told to OpenAPI: what is sent is read by `camera_credentials`, which takes either and refuses both alike.
+_basic = HTTPBase(scheme="basic", scheme_name="camera", auto_error=False, description="The camera's id and its secret.")
+_secret = HTTPBase(
+    scheme="bearer", scheme_name="camera_secret", auto_error=False, description="The camera's secret alone."
+)
+
+
 def _sending_camera(camera_id: CameraId, request: Request, parts: Ingest) -> store.Camera:
     camera = identify_camera(parts, camera_credentials(request), camera_id)
     if camera.camera_id != camera_id:
@@ -100,3 +108,4 @@ def _sending_camera(camera_id: CameraId, request: Request, parts: Ingest) -> sto
 
 
 SendingCamera = Annotated[store.Camera, Depends(_sending_camera)]
+shown_in_openapi = [Security(_basic), Security(_secret)]

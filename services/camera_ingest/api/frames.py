@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from starlette.requests import ClientDisconnect
 
 from services.camera_ingest import metrics, store
-from services.camera_ingest.api.dependencies import FrameId, Ingest, Parts, SendingCamera
+from services.camera_ingest.api.dependencies import FrameId, Ingest, Parts, SendingCamera, shown_in_openapi
 from services.camera_ingest.api.receipts import Receipt, describe
 from services.camera_ingest.domain import observed_at, parse_captured_at, parse_exif_time
 from services.camera_ingest.files import IncomingImage
@@ -41,7 +41,6 @@ IMAGE_BODY = {
             for name in ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
         },
     },
-    "security": [{"camera": []}, {"HTTPBearer": []}],
 }
 ANSWERS = {201: {"model": Receipt, "description": "Accepted: it will be counted."}}
 
@@ -51,6 +50,7 @@ ANSWERS = {201: {"model": Receipt, "description": "Accepted: it will be counted.
     response_model=Receipt,
     responses=ANSWERS,  # type: ignore[arg-type]  # FastAPI's type is wider than any literal's
     openapi_extra=IMAGE_BODY,
+    dependencies=shown_in_openapi,
     max_body_size=NO_LIMIT_OF_ITS_OWN,
 )
 async def put_frame(
@@ -79,6 +79,7 @@ for method in ("PUT", "POST"):
         response_model=Receipt,
         responses=ANSWERS,  # type: ignore[arg-type]  # as above
         openapi_extra=IMAGE_BODY,
+        dependencies=shown_in_openapi,
         max_body_size=NO_LIMIT_OF_ITS_OWN,
     )
 

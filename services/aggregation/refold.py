@@ -4,11 +4,11 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import uuid_utils
-from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
 from services.aggregation import tables
 from services.aggregation.belief import Belief, Fold, Span
@@ -22,6 +22,33 @@ from shared.messages import isoformat
 
 Row = Mapping[str, Any]
 MICROSECOND = timedelta(microseconds=1)
+FOR_EVER = datetime.max.replace(tzinfo=UTC)
+
+# Made once: for the statements that every space of every message needs, building costs more than running.
+_SPANS_AFTER = (
+    select(tables.spans.c.since, tables.spans.c.occupancy, tables.spans.c.probability)
+    .where(tables.spans.c.space_id == bindparam("space_id"), tables.spans.c.since > bindparam("after"))
+    .order_by(tables.spans.c.since)
+)
+_STAYS_UNSETTLED = select(tables.stays).where(
+    tables.stays.c.space_id == bindparam("space_id"),
+    or_(tables.stays.c.until_at.is_(None), tables.stays.c.until_at >= bindparam("ended_after")),
+)
+_SPACE_FOLDED = (
+    update(tables.spaces)
+    .where(tables.spaces.c.id == bindparam("space_id"))
+    .values(
+        version=tables.spaces.c.version + 1,
+        frames=tables.spaces.c.frames + bindparam("more_frames"),
+        **{
+            name: bindparam(name)
+            for name in (
+                *("newest_at", "last_evidence_at", "occupancy", "probability", "since", "posterior", "due_at"),
+                *("closed_before", "checkpoint", "fold"),
+            )
+        },
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,22 +120,21 @@ def refold(
     changes += _write_stays(connection, space, fold, closed, now, rules)
     belief = fold.belief
     connection.execute(
-        update(tables.spaces)
-        .where(tables.spaces.c.id == space["id"])
-        .values(
-            version=tables.spaces.c.version + 1,
-            frames=tables.spaces.c.frames + frames,
-            newest_at=space["newest_at"],
-            last_evidence_at=None if belief.last_evidence_us is None else moment(belief.last_evidence_us),
-            occupancy=belief.occupancy,
-            probability=belief.probability,
-            since=moment(belief.since_us) if belief.since_us else space["created_at"],
-            posterior=json.dumps(dict(zip(STATES, belief.posterior, strict=True))),
-            due_at=_due_at(belief, space["stale_after_s"], rules),
-            closed_before=closed,
-            checkpoint=write_belief(checkpoint),
-            fold=name or uuid.uuid4().hex,
-        )
+        _SPACE_FOLDED,
+        {
+            "space_id": space["id"],
+            "more_frames": frames,
+            "newest_at": space["newest_at"],
+            "last_evidence_at": None if belief.last_evidence_us is None else moment(belief.last_evidence_us),
+            "occupancy": belief.occupancy,
+            "probability": belief.probability,
+            "since": moment(belief.since_us) if belief.since_us else space["created_at"],
+            "posterior": json.dumps(dict(zip(STATES, belief.posterior, strict=True))),
+            "due_at": _due_at(belief, space["stale_after_s"], rules),
+            "closed_before": closed,
+            "checkpoint": write_belief(checkpoint),
+            "fold": name or uuid.uuid4().hex,
+        },
     )
     return changes
 
@@ -130,13 +156,11 @@ def _due_at(belief: Belief, stale_after_s: int, rules: Rules) -> datetime | None
 def _write_spans(connection: Connection, space: Row, start: Belief, fold: Fold) -> list[Change]:
     """Make the spans after the checkpoint's last one equal to the fold's; return the change of what is shown."""
     table = tables.spans
-    after = (table.c.space_id == space["id"]) & (table.c.since > moment(start.since_us))
-    kept = connection.execute(
-        select(table.c.since, table.c.occupancy, table.c.probability).where(after).order_by(table.c.since)
-    ).all()
+    after = moment(start.since_us)
+    kept = connection.execute(_SPANS_AFTER, {"space_id": space["id"], "after": after}).all()
     old = [Span(microseconds(since), Occupancy(occupancy), probability) for since, occupancy, probability in kept]
     if old != fold.spans:
-        connection.execute(delete(table).where(after))
+        connection.execute(delete(table).where(table.c.space_id == space["id"], table.c.since > after))
         if fold.spans:
             connection.execute(
                 insert(table),
@@ -166,12 +190,12 @@ def _write_stays(
     connection: Connection, space: Row, fold: Fold, closed: int | None, now: datetime, rules: Rules
 ) -> list[Change]:
     table = tables.stays
-    unsettled: ColumnElement[bool] = table.c.until_at.is_(None)
+    ended_after = FOR_EVER
     if space["closed_before"] is not None:
         # What ended before the checkpoint can't be told otherwise by any photo that still counts.
-        window = space["closed_before"] - rules.grace_s
-        unsettled = or_(unsettled, table.c.until_at >= moment(window * 1_000_000))
-    rows = connection.execute(select(table).where(table.c.space_id == space["id"], unsettled)).mappings().all()
+        ended_after = moment((space["closed_before"] - rules.grace_s) * 1_000_000)
+    unsettled = {"space_id": space["id"], "ended_after": ended_after}
+    rows = connection.execute(_STAYS_UNSETTLED, unsettled).mappings().all()
     kept = [
         KeptStay(
             row["id"],
@@ -218,7 +242,7 @@ def _write_stays(
     for gone in revision.withdrawn:
         connection.execute(delete(table).where(table.c.id == gone.id))
         changes.append(stay_change("stay_withdrawn", by_id[gone.id]))
-    if closed is not None:
+    if closed is not None and closed != space["closed_before"]:
         connection.execute(
             update(table)
             .where(

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import uuid_utils
@@ -53,8 +54,14 @@ class Recorded:
 
 def insert_missing(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *keys: str) -> None:
     """Insert the rows whose keys are not there yet."""
-    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    connection.execute(make(table).on_conflict_do_nothing(index_elements=list(keys)), list(rows))
+    connection.execute(_inserting(connection.dialect.name, table, keys), list(rows))
+
+
+@cache
+def _inserting(dialect: str, table: Table, keys: tuple[str, ...]) -> Any:
+    # Made once: to build a statement costs more than to run it.
+    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return make(table).on_conflict_do_nothing(index_elements=list(keys))
 
 
 def lock_spaces(connection: Connection, space_ids: Iterable[str]) -> dict[str, Row]:
@@ -100,20 +107,20 @@ def record(
     found = {result.receipt: result for result in results if isinstance(result, EstimateResult)}
     rejected = {result.receipt: result for result in results if isinstance(result, RejectedResult)}
     space_ids = sorted({result.space_id for result in found.values()})
-    if space_ids:
-        rows = [new_space(space_id, now, stale_after_s, rules) for space_id in space_ids]
-        insert_missing(connection, tables.spaces, rows, "id")
+    _make_missing_spaces(connection, space_ids, now, stale_after_s, rules)
     spaces = lock_spaces(connection, space_ids)
     counted_before = _counted(connection, [*found, *rejected])
     new = [result for receipt, result in sorted(found.items()) if receipt not in counted_before]
     changes: list[Change] = []
-    late = 0
+    rows: list[dict[str, Any]] = []
     for space_id, space in spaces.items():
         here = [result for result in new if result.space_id == space_id]
         if here:
-            space_changes, space_late = _count_in_space(connection, space, here, now, rules, windows)
+            space_changes, space_rows = _count_in_space(connection, space, here, now, rules, windows)
             changes += space_changes
-            late += space_late
+            rows += space_rows
+    if rows:
+        insert_missing(connection, tables.estimates, rows, "receipt")
     refused = [result for receipt, result in rejected.items() if receipt not in counted_before and receipt not in found]
     enqueue(
         connection,
@@ -122,7 +129,17 @@ def record(
         now,
     )
     write_changes(connection, changes, now)
-    return Recorded(new, late, len(found) - len(new), len(refused), changes)
+    return Recorded(new, sum(row["late"] for row in rows), len(found) - len(new), len(refused), changes)
+
+
+def _make_missing_spaces(
+    connection: Connection, space_ids: Sequence[str], now: datetime, stale_after_s: int, rules: Rules
+) -> None:
+    table = tables.spaces
+    known = set(connection.execute(select(table.c.id).where(table.c.id.in_(space_ids))).scalars())
+    rows = [new_space(space_id, now, stale_after_s, rules) for space_id in space_ids if space_id not in known]
+    if rows:
+        insert_missing(connection, table, rows, "id")
 
 
 def _counted(connection: Connection, receipts: Sequence[str]) -> set[str]:
@@ -137,7 +154,8 @@ def _count_in_space(
     now: datetime,
     rules: Rules,
     windows: Windows,
-) -> tuple[list[Change], int]:
+) -> tuple[list[Change], list[dict[str, Any]]]:
+    """Fold new results into their space; return what changed and the rows of the results, still to be written."""
     newest = max([result.observed_at for result in results] + ([space["newest_at"]] if space["newest_at"] else []))
     closed = closed_before(space, microseconds(newest), rules)
     rows = []
@@ -150,14 +168,13 @@ def _count_in_space(
         rows.append(_estimate_row(result, now, late))
         if not late and result.quality == GOOD:
             fresh.setdefault((bucket, result.camera_id), []).append(result)
-    insert_missing(connection, tables.estimates, rows, "receipt")
     current = {**space, "newest_at": newest}
     window = windows.take(space["id"], space["fold"]) or load_window(connection, space, rules)
     _add_evidence(connection, space["id"], window, fresh, rules)
     name = uuid.uuid4().hex
     changes = refold(connection, current, now, rules, window=window, name=name, frames=len(rows))
     windows.keep(space["id"], name, window)
-    return changes, sum(row["late"] for row in rows)
+    return changes, rows
 
 
 def _estimate_row(result: EstimateResult, now: datetime, late: bool) -> dict[str, Any]:
@@ -204,13 +221,16 @@ def _add_evidence(
         window.put(bucket, camera_id, images)
         rows.append(_evidence_row(space_id, bucket, camera_id, images))
     if rows:
-        table = tables.evidence
-        make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        statement = make(table)
-        replace = statement.on_conflict_do_update(
-            index_elements=["space_id", "bucket", "camera_id"], set_={"images": statement.excluded.images}
-        )
-        connection.execute(replace, rows)
+        connection.execute(_putting_evidence(connection.dialect.name), rows)
+
+
+@cache
+def _putting_evidence(dialect: str) -> Any:
+    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = make(tables.evidence)
+    return statement.on_conflict_do_update(
+        index_elements=["space_id", "bucket", "camera_id"], set_={"images": statement.excluded.images}
+    )
 
 
 def _evidence_row(space_id: str, bucket: int, camera_id: str, images: dict[str, Image]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from services.image_classifier.training.photos import Photos
 from services.image_classifier.training.train import Batches, Recipe, Run, train
 
 RECIPE = Recipe(epochs=3, batch=8, sizes=((64, 1.0),), ema=0.9, strongest=0.2)
-FIGURE = [0.415, 0.262, 0.287]  # the loss of its epochs
+FIGURE = [0.415, 0.236, 0.299]  # the loss of its epochs; whoever changes the augmentation changes it
 
 
 @pytest.fixture(scope="module")

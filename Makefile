@@ -34,7 +34,7 @@ compose-up: ## Start the system in containers, making images and secrets first (
 test-containers: .venv/.tests ## Test the stack of containers, where Docker or a stand-in is: many minutes
 	TEST_CONTAINERS=1 $(PY) -m pytest tests/containers $(ARGS)
 
-bench: .venv/.tests ## Measure speed and cost, and write docs/performance.md; OVERLOAD=1, FULL=1 for more; ARGS
+bench: .venv/.tests $(if $(RIVALS),.venv-rivals/.serves) ## Measure speed and cost into docs/performance.md; RIVALS=1, OVERLOAD=1, FULL=1 for more; ARGS
 	$(PY) -m tests.benchmarks.run $(ARGS)
 
 profile: .venv/.tests ## Say where each process's time goes; flame graphs in build/profile; ARGS=--gil
@@ -60,7 +60,7 @@ lock: .venv/.tests ## Pin what the requirements.in files ask for; ARGS=--upgrade
 LOCK := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 clean: ## Remove the environments and caches; the data in .huella stays
-	rm -rf .venv .venv-train .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build
+	rm -rf .venv .venv-train .venv-rivals .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build
 
 .venv/.runs: deploy/local/requirements.txt
 	@deploy/local/setup .venv $< && touch $@
@@ -70,5 +70,8 @@ clean: ## Remove the environments and caches; the data in .huella stays
 
 .venv-train/.trains: services/image_classifier/requirements-train.txt
 	@deploy/local/setup .venv-train $< && touch $@
+
+.venv-rivals/.serves: tests/benchmarks/requirements-rivals.txt
+	@deploy/local/setup .venv-rivals $< && touch $@
 
 .PHONY: help demo up token setup test check contracts bench profile bench-latency train evaluate test-training setup-train compose-up test-containers lock clean

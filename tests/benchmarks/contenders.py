@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -23,7 +23,7 @@ from services.image_classifier.decode import decode
 from services.image_classifier.model_version import ModelVersion
 from shared.testing import free_port, wait_until
 from shared.tokens import Role, Signer
-from tests.benchmarks.cost import cpu_s, memory_bytes
+from tests.benchmarks.cost import cpu_s, memory_bytes, tree
 from tests.benchmarks.load import Job, Load, Target
 from tests.system import System
 
@@ -109,16 +109,25 @@ def limit(model_folder: Path, photos: Sequence[bytes]) -> Iterator[Round]:
 
 
 @contextmanager
-def server(command: Sequence[str], port: int, ready: str) -> Iterator[int]:
+def server(
+    command: Sequence[str], port: int, ready: str, environment: Mapping[str, str] | None = None
+) -> Iterator[int]:
     """Run a server until the end of the `with` and give its process id; `ready` is a path that answers 200."""
-    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         wait_until("the server answers", lambda: process.poll() is not None or _answers(port, ready), 60)
         assert process.poll() is None, f"{command} ended with {process.returncode}"
         yield process.pid
     finally:
+        # Some servers leave their children behind.
+        family = tree(process.pid) if process.poll() is None else []
         process.terminate()
-        process.wait(30)
+        _, left = psutil.wait_procs(family, timeout=10)
+        for one in left:
+            one.kill()
+        process.wait(10)
 
 
 def _answers(port: int, path: str) -> bool:

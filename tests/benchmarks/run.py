@@ -3,7 +3,8 @@
 Every contender works for a short round, then the next does, and so on for several rounds: what disturbs the machine
 disturbs all alike. CPU time is that of all the contender's processes. Writes the tables of `docs/performance.md`.
 
-With OVERLOAD=1 a minute of three times the capacity follows; with FULL=1 growth goes on to a million frames.
+With RIVALS=1 other servers of the same model take turns too; with OVERLOAD=1 a minute of three times the capacity
+follows; with FULL=1 growth goes on to a million frames.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from rich.console import Console
 
 from services.image_classifier.model_version import DEFAULT_FOLDER
 from services.image_classifier.tests.tiny_model import write_tiny_model
-from tests.benchmarks import contenders, report
+from tests.benchmarks import contenders, report, rivals
 from tests.benchmarks.contenders import Round, Sample
 from tests.benchmarks.frames import frames
 from tests.benchmarks.growth import grow
@@ -71,8 +72,11 @@ def _run(options: argparse.Namespace, console: Console) -> list[report.Section]:
             LIMIT: stack.enter_context(contenders.limit(model, photos)),
             "level 0: the monolith": stack.enter_context(contenders.monolith(model, load)),
         }
+        others = rivals.running(stack, model) if os.environ.get("RIVALS") == "1" else []
         for clients in (1, 8, 32):
             rounds[f"predictions, {clients} clients"] = contenders.predictions(system, load, clients)
+            for name, place, root in others:
+                rounds[f"{name}, {clients} clients"] = contenders.posting(load, [root], place, clients)
         target = contenders.cameras(system)
         rounds[WHOLE] = contenders.whole(system, load, target, CLIENTS)
         rounds[STUB] = contenders.whole(empty, load, contenders.cameras(empty), CLIENTS)

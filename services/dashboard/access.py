@@ -1,7 +1,7 @@
 """Who is asking: the session of a request, the rights a page needs, and forms that nobody else can send for them."""
 
 import hmac
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -92,14 +92,17 @@ def from_our_page(request: Request, parts: Parts) -> bool:
     return bool(urlsplit(origin).netloc) and urlsplit(origin).netloc == request.headers.get("host")
 
 
-async def own_form(request: Request, parts: PartsOf, session: Anybody) -> FormData:
-    """Return the fields of a form of ours; one of a log-in carries that log-in's token. Raises ForeignForm."""
+async def own_form(request: Request, parts: PartsOf, session: Anybody) -> AsyncIterator[FormData]:
+    """Give the fields of a form of ours; one of a log-in carries that log-in's token. Raises ForeignForm."""
     if not from_our_page(request, parts):
         raise ForeignForm
     form = await request.form(max_files=1, max_fields=30)
-    if session is not None and not hmac.compare_digest(text(form, "csrf").encode(), session.csrf.encode()):
-        raise ForeignForm
-    return form
+    try:
+        if session is not None and not hmac.compare_digest(text(form, "csrf").encode(), session.csrf.encode()):
+            raise ForeignForm
+        yield form
+    finally:
+        await form.close()
 
 
 Form = Annotated[FormData, Depends(own_form)]

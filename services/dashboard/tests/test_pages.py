@@ -1,0 +1,239 @@
+"""The pages between fake services: what each shows, to whom, and what is left when a service is down."""
+
+import csv
+import io
+import re
+from html.parser import HTMLParser
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from services.dashboard.headers import POLICY
+from services.dashboard.tests.conftest import Browser, csrf_of, post
+from services.dashboard.tests.fake_services import FakeServices, jpeg, receipt
+from shared.tokens import Role
+
+PAGES = ("/", "/spaces/k1", "/review", "/try", "/history", "/health", "/setup", "/cameras/door", "/people", "/me")
+
+
+class Strict(HTMLParser):
+    """Collects what the content security policy forbids, and ids that come twice."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.forbidden: list[str] = []
+        self.ids: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "style" or name.startswith("on") or (value or "").startswith("javascript:"):
+                self.forbidden.append(f"{tag} {name}={value}")
+            if name in ("src", "href", "action") and re.match(r"(https?:)?//", value or ""):
+                self.forbidden.append(f"{tag} {name}={value}")
+            if name == "id":
+                self.ids.append(value or "")
+        if tag == "style" or (tag == "script" and "src" not in dict(attrs)):
+            self.forbidden.append(tag)
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_every_page_is_there_in_both_languages_without_anything_inline(
+    browser: Browser, path: str, language: str
+) -> None:
+    answer = browser(Role.ADMIN).get(path, headers={"Accept-Language": f"{language}, fr;q=0.9"})
+    assert answer.status_code == 200
+    assert f'<html lang="{language}"' in answer.text
+    assert answer.headers["content-security-policy"] == POLICY
+    assert answer.headers["cache-control"] == "no-store"
+    found = Strict(answer.text)
+    assert found.forbidden == []
+    assert len(found.ids) == len(set(found.ids))
+
+
+def test_the_policy_allows_nothing_inline_and_no_frame() -> None:
+    assert "unsafe" not in POLICY
+    assert "frame-ancestors 'none'" in POLICY
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/events", f"/photos/{receipt(1)}", f"/photos/{receipt(1)}/thumbnail"])
+def test_strangers_are_asked_to_log_in_and_see_nothing(browser: Browser, services: FakeServices, path: str) -> None:
+    answer = browser().get(path)
+    assert answer.headers["location"] == f"/login?next={path}"
+    assert browser().get(path, headers={"Accept": "image/*"}).status_code == 401
+    assert services.asked == []
+
+
+def test_what_needs_a_look_comes_first_and_names_are_escaped(browser: Browser) -> None:
+    page = browser(Role.VIEWER).get("/").text
+    order = re.findall(r'data-key="tile-(\w+)"', page)
+    assert order == ["k10", "k2", "k1"]  # stale before unsure before clear
+    assert "Kennel &lt;2&gt;" in page
+    assert "A camera is silent" not in page.split('data-key="tile-k1"')[1]
+    assert "No camera sends photos" in page
+    assert "a_kind_of_tomorrow" not in page
+    assert re.search(r"Up for adoption</dt><dd><span>2 <small>cats", page)
+
+
+def test_each_call_has_the_person_s_name_and_role(browser: Browser, services: FakeServices) -> None:
+    browser(Role.OPERATOR, "Marta").get("/spaces/k1")
+    assert {(caller.subject, caller.role, caller.issuer) for _, _, caller, _ in services.asked} == {
+        ("Marta", Role.OPERATOR, "dashboard")
+    }
+
+
+@pytest.mark.parametrize(
+    ("down", "path", "missing", "kept"),
+    [
+        ("camera_ingest", "/", "/photos/", "Kennel 10"),
+        ("camera_ingest", "/spaces/k1", 'class="hero-photo"><a', "Stays"),
+        ("camera_ingest", "/health", "The books balance", "Adoption status"),
+        ("image_classifier", "/health", "nothing", "The books balance"),
+        ("aggregation", "/health", "nothing", "The books balance"),
+        ("aggregation", "/setup", "Change</summary>", "Add a camera"),
+    ],
+)
+def test_an_outage_is_said_and_the_rest_stays(
+    browser: Browser, services: FakeServices, down: str, path: str, missing: str, kept: str
+) -> None:
+    client = browser(Role.ADMIN)
+    services.down = {down}
+    answer = client.get(path)
+    assert answer.status_code == 200
+    assert "this service does not answer now" in answer.text
+    assert missing not in answer.text
+    assert kept in answer.text
+
+
+def test_the_last_status_is_shown_while_aggregation_is_down(browser: Browser, services: FakeServices) -> None:
+    client = browser(Role.VIEWER)
+    services.down = {"aggregation"}
+    assert client.get("/").status_code == 503
+    assert client.get("/spaces/k1").status_code == 503
+    services.down = set()
+    assert client.get("/").status_code == 200
+    services.down = {"aggregation"}
+    client.app.state.parts.live.changed()  # type: ignore[attr-defined]  # TestClient's app is any ASGI app
+    page = client.get("/")
+    assert (page.status_code, "Kennel 10" in page.text) == (200, True)
+    assert "may be old" in page.text
+
+
+def test_an_empty_shelter_says_what_to_do(browser: Browser, services: FakeServices) -> None:
+    services.spaces, services.cameras, services.stays, services.reviews = [], [], [], []
+    client = browser(Role.ADMIN)
+    for path, said in (
+        ("/", "No spaces yet"),
+        ("/history", "No stays"),
+        ("/review", "Nothing left"),
+        ("/setup", "Add a"),
+    ):
+        assert said in client.get(path).text
+
+
+def test_an_operator_corrects_decides_and_takes_out_of_service(browser: Browser, services: FakeServices) -> None:
+    client = browser(Role.OPERATOR)
+    assert post(client, f"/frames/{receipt(9)}/correction", label="cat", next="/review?last=x") == (
+        "/review?last=x&done=corrected"
+    )
+    assert post(client, f"/frames/{receipt(9)}/correction", label="undo", next="//evil") == "/?done=undone"
+    fields = {"state": "reserved", "number_of_animals": "3", "note": "for Ana", "version": "3", "next": "/spaces/k1"}
+    assert post(client, "/stays/s1", **fields) == "/spaces/k1?done=saved"
+    assert post(client, "/stays/s1", **{**fields, "number_of_animals": "many"}) == "422"
+    assert post(client, "/spaces/k1/service", in_service="no") == "/spaces/k1?done=saved"
+    assert post(client, f"/receipts/{receipt(5)}/offers") == "/health?done=offered"
+    changes = [(method, path, body) for method, path, _, body in services.asked if method != "GET"]
+    assert changes == [
+        ("PUT", f"/v1/estimates/{receipt(9)}/correction", {"label": "cat"}),
+        ("DELETE", f"/v1/estimates/{receipt(9)}/correction", b""),
+        ("PATCH", "/v1/stays/s1", {"state": "reserved", "number_of_animals": 3, "note": "for Ana"}),
+        ("PATCH", "/v1/spaces/k1", {"in_service": False}),
+        ("POST", f"/v1/receipts/{receipt(5)}/offers", b""),
+    ]
+
+
+def test_what_somebody_else_changed_meanwhile_is_told(browser: Browser, services: FakeServices) -> None:
+    services.refuse["/v1/stays/s1"] = (412, "changed")
+    client = browser(Role.OPERATOR)
+    token = csrf_of(client.get("/me").text)
+    fields = {"csrf": token, "state": "reserved", "number_of_animals": "3", "note": "", "version": "2"}
+    answer = client.post("/stays/s1", data=fields)
+    assert (answer.status_code, "Somebody was faster" in answer.text) == (412, True)
+
+
+def test_viewers_get_no_forms_that_they_may_not_send(browser: Browser) -> None:
+    client = browser(Role.VIEWER)
+    for path in ("/spaces/k1", "/review", "/health", "/setup", "/cameras/door"):
+        actions = set(re.findall(r'<form method="post" action="([^"]+)"', client.get(path).text))
+        assert actions <= {"/preferences", "/logout"}, path
+
+
+def test_a_new_camera_s_secret_is_shown_once_with_a_line_to_try_it(browser: Browser, services: FakeServices) -> None:
+    client = browser(Role.ADMIN)
+    token = csrf_of(client.get("/setup").text)
+    fields = {"csrf": token, "camera_id": "yard", "space_id": "k1"}
+    page = client.post("/setup/cameras", data=fields).text
+    assert "curl -T photo.jpg -u 'yard:s3cret-of-camera'" in page
+    assert "/v1/cameras/yard/frame" in page
+    assert "Waiting for the first photo" in page
+    assert "s3cret-of-camera" not in client.get("/cameras/yard").text
+    assert post(client, "/setup/cameras", camera_id="yard/../x", space_id="k1") == "422"
+    rotated = client.post("/cameras/door/secrets", data={"csrf": token}).text
+    assert "s3cret-of-camera" in rotated
+    assert post(client, "/cameras/door/secrets", what="revoke") == "/cameras/door?done=revoked"
+
+
+def test_a_tried_photo_is_shown_with_why_the_model_is_unsure(browser: Browser) -> None:
+    client = browser(Role.VIEWER)
+    token = csrf_of(client.get("/try").text)
+    answer = client.post("/try", data={"csrf": token}, files={"photo": ("a.jpg", jpeg())})
+    assert (answer.status_code, "The model is unsure:" in answer.text) == (200, True)
+    assert 'src="data:image/jpeg;base64,' in answer.text
+    assert client.post("/try", data={"csrf": token}).status_code == 422
+    assert client.post("/try", data={"csrf": token}, files={"photo": ("a.jpg", b"no photo")}).status_code == 422
+    large = client.post("/try", data={"csrf": token}, files={"photo": ("a.jpg", bytes(12 * 2**20))})
+    assert large.status_code == 413
+
+
+def test_a_thumbnail_is_made_once_and_has_an_etag(app: FastAPI, browser: Browser, services: FakeServices) -> None:
+    client = browser(Role.VIEWER)
+    path = f"/photos/{receipt(1)}/thumbnail"
+    first, second = client.get(path), client.get(path)
+    assert first.content == second.content
+    assert len(first.content) < 20_000
+    assert [asked[1] for asked in services.asked].count(f"/v1/receipts/{receipt(1)}/image") == 1
+    assert client.get(path, headers={"If-None-Match": first.headers["etag"]}).status_code == 304
+    assert first.headers["cache-control"].startswith("private")
+
+
+def test_history_as_csv_never_runs_a_formula(browser: Browser) -> None:
+    rows = list(csv.DictReader(io.StringIO(browser(Role.VIEWER).get("/history/stays.csv").text)))
+    assert [row["note"] for row in rows] == ["'=SUM(A1)", "'=SUM(A1)"]
+    days = list(csv.DictReader(io.StringIO(browser(Role.OPERATOR).get("/history/days.csv?days=7").text)))
+    assert len(days) == 7
+    assert sum(int(day["arrivals"]) for day in days) == 2
+
+
+@pytest.mark.parametrize(("path", "status"), [("/spaces/none", 404), ("/nowhere", 404), ("/spaces/k1?hours=x", 422)])
+def test_errors_are_pages_with_a_way_on(browser: Browser, path: str, status: int) -> None:
+    answer = browser(Role.VIEWER).get(path)
+    assert answer.status_code == status
+    assert 'href="/"' in answer.text
+    assert answer.headers["content-type"].startswith("text/html")
+
+
+def test_the_language_and_the_theme_can_be_switched(browser: Browser) -> None:
+    client: TestClient = browser()
+    assert client.post("/preferences", data={"language": "es", "next": "/login"}).headers["location"] == "/login"
+    client.post("/preferences", data={"theme": "dark"})
+    page = client.get("/login").text
+    assert '<html lang="es" data-theme="dark">' in page
+    assert "Contraseña" in page
+
+
+def test_two_hundred_spaces_fit_into_300_kb(browser: Browser, services: FakeServices) -> None:
+    services.spaces = [services.space(f"k{number}", f"Kennel {number}", "unsure") for number in range(200)]
+    services.stays = [services.stay(f"s{number}", f"k{number}", "cat", 5, None) for number in range(200)]
+    assert len(browser(Role.VIEWER).get("/").content) < 300_000

@@ -226,11 +226,16 @@ def _engine(url: str) -> Engine:
             pool_size=8,
             max_overflow=8,
             connect_args=CONNECTION | {"options": options},
+            hide_parameters=True,  # or each failing statement would put digests of secrets and people's notes in logs
         )
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(
-        parsed, pool_size=8, max_overflow=8, connect_args={"check_same_thread": False, "timeout": 15}
+        parsed,
+        pool_size=8,
+        max_overflow=8,
+        connect_args={"check_same_thread": False, "timeout": 15},
+        hide_parameters=True,  # as above
     )
 
     @event.listens_for(engine, "connect")

@@ -17,6 +17,7 @@ DURATION = Histogram(
     ["method", "route"],
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 15),
 )
+REFUSED = Counter("huella_http_requests_refused_total", "Requests refused since too many were in progress.")
 
 
 class MeasureRequests:

@@ -55,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
             "janitor": lambda: app.state.parts.janitor.check(),
         },
         lifespan=lifespan,
+        own_deadlines={"put_frame", "put_frame_without_name", "post_frame_without_name"},
     )
     for module in (cameras, frames, receipts, images, settlements, audit, pipeline):
         app.include_router(module.router)

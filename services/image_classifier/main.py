@@ -38,6 +38,7 @@ def create_app(settings: Settings) -> FastAPI:
         keyring=Keyring(settings.keys_folder),
         checks={"model": model_answers},
         lifespan=lifespan,
+        own_deadlines={"create_prediction"},
     )
     app.include_router(predictions.router)
     app.include_router(models.router)

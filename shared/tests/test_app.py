@@ -1,5 +1,6 @@
 """Every service answers alike: who may, how large, whether it is well, and what it counted."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,14 +9,18 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI, Request
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
+from starlette.types import Message, Receive, Scope, Send
 
-from shared.app import BODY_LIMIT, create_service
+from shared import app as module
+from shared.app import BODY_LIMIT, BodyDeadline, LimitRequests, create_service, serve
 from shared.auth import Admin, Service, Viewer, ViewerOrService
 from shared.testing import TokenFor
 from shared.tokens import Keyring, Role
 
 WELL = {"now": True}
+IMPATIENT_S = 0.1
 
 
 @pytest.fixture
@@ -35,6 +40,7 @@ def app(keys: Path) -> FastAPI:
         keyring=Keyring(keys),
         checks={"database": check},
         lifespan=lifespan,
+        own_deadlines={"patient"},
     )
 
     @app.get("/v1/things/{thing}")
@@ -50,13 +56,31 @@ def app(keys: Path) -> FastAPI:
     @app.get("/v1/both")
     def both(caller: ViewerOrService) -> None: ...
 
-    @app.get("/v1/database")
-    def database() -> None:
-        raise OperationalError("SELECT", {}, sqlite3.OperationalError("database is locked"))
+    failures = {
+        "busy": OperationalError("SELECT", {}, sqlite3.OperationalError("database is locked")),
+        "lost": InterfaceError("SELECT", {}, sqlite3.InterfaceError("connection is locked")),
+        "full": NoConnectionFree("QueuePool limit of size 8 overflow 8 reached, all are locked"),
+    }
+
+    @app.get("/v1/database/{failure}")
+    def database(failure: str) -> None:
+        raise failures[failure]
 
     @app.put("/v1/body")
     async def body(request: Request) -> int:
         return len(await request.body())
+
+    @app.put("/v1/json")
+    def json_body(body: dict[str, int], caller: Viewer) -> None: ...
+
+    @app.put("/v1/patient")
+    async def patient(request: Request) -> str:
+        try:
+            async with asyncio.timeout(4 * IMPATIENT_S):
+                await request.body()
+        except TimeoutError:
+            return "its own"
+        return "not its own"
 
     return app
 
@@ -140,8 +164,90 @@ async def test_the_interactive_page_needs_no_other_machine(client: httpx.AsyncCl
     assert (await client.get("/openapi.json")).json()["info"]["title"] == "T"
 
 
-async def test_a_database_that_fails_is_told_as_a_problem_that_passes(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/v1/database")
+@pytest.mark.parametrize("failure", ["busy", "lost", "full"])
+async def test_a_database_that_fails_is_told_as_a_problem_that_passes(client: httpx.AsyncClient, failure: str) -> None:
+    answer = await client.get(f"/v1/database/{failure}")
     assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
     assert int(answer.headers["Retry-After"]) > 0
     assert "locked" not in answer.text
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BODY_DEADLINE_S", IMPATIENT_S)
+
+
+async def stalled() -> AsyncIterator[bytes]:
+    yield b'{"a": '
+    await asyncio.Event().wait()
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("path", ["/v1/json", "/v1/body"])
+async def test_a_body_that_stalls_is_ended_whoever_sends_it(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.put(path, content=stalled())
+    assert (answer.status_code, answer.headers["content-type"]) == (408, "application/problem+json")
+    assert answer.headers["connection"] == "close"
+    assert answer.json()["type"] == "urn:huella:problem:request-timeout"
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_route_with_a_deadline_of_its_own_keeps_it(client: httpx.AsyncClient) -> None:
+    assert (await client.put("/v1/patient", content=stalled())).json() == "its own"
+
+
+async def test_once_the_answer_began_a_body_that_stalls_is_a_client_that_left() -> None:
+    received: list[str] = []
+
+    async def answers_first(_: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        received.append((await receive())["type"])
+
+    async def nothing() -> Message:
+        return await asyncio.Future()
+
+    async def drop(_: Message) -> None: ...
+
+    scope = {"type": "http", "headers": [(b"content-length", b"9")]}
+    await BodyDeadline(answers_first, IMPATIENT_S, frozenset())(scope, nothing, drop)
+    assert received == ["http.disconnect"]
+
+
+async def test_the_end_of_a_connection_may_be_waited_for_past_the_deadline() -> None:
+    messages = asyncio.Queue[Message]()
+    messages.put_nowait({"type": "http.request", "body": b"whole", "more_body": False})
+    received: list[str] = []
+
+    async def listens(_: Scope, receive: Receive, send: Send) -> None:
+        received.append((await receive())["type"])
+        asyncio.get_running_loop().call_later(3 * IMPATIENT_S, messages.put_nowait, {"type": "http.disconnect"})
+        received.append((await receive())["type"])
+
+    async def drop(_: Message) -> None: ...
+
+    scope = {"type": "http", "headers": [(b"content-length", b"5")]}
+    await BodyDeadline(listens, IMPATIENT_S, frozenset())(scope, messages.get, drop)
+    assert received == ["http.request", "http.disconnect"]
+
+
+async def test_one_request_too_many_is_told_when_to_come_again(monkeypatch: pytest.MonkeyPatch, app: FastAPI) -> None:
+    inside, goes_on = asyncio.Event(), asyncio.Event()
+
+    @app.get("/v1/slow")
+    async def slow() -> None:
+        inside.set()
+        await goes_on.wait()
+
+    served: list[LimitRequests] = []
+    monkeypatch.setattr(module, "collect_rarely", lambda: None)
+    monkeypatch.setattr(module.uvicorn, "run", lambda served_app, **_: served.append(served_app))
+    serve(app, "127.0.0.1", 1, limit_concurrency=1)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(served[0]), base_url="http://test") as client:
+        first = asyncio.create_task(client.get("/v1/slow"))
+        await inside.wait()
+        refused = await client.get("/livez")
+        assert (refused.status_code, refused.headers["content-type"]) == (503, "application/problem+json")
+        assert int(refused.headers["Retry-After"]) > 0
+        goes_on.set()
+        assert (await first).status_code == 200
+        assert (await client.get("/livez")).status_code == 200

@@ -11,6 +11,7 @@ from services.camera_ingest import metrics
 from services.camera_ingest.tests.conftest import MakeSettings
 from services.camera_ingest.tests.photos import photo
 from services.camera_ingest.tests.running import Ingest, serving
+from shared import app
 from shared.testing import TokenFor, wait_until
 
 
@@ -124,3 +125,23 @@ def test_a_length_that_is_none_never_makes_a_5xx(served: Ingest, length: str) ->
         connection.settimeout(10)
         assert b" 4" in answer(connection).split(b"\r\n")[0]
     assert served.files() == set()
+
+
+def test_strangers_whose_json_stalls_are_let_go_and_cameras_keep_their_own_time(
+    make_settings: MakeSettings, token_for: TokenFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "BODY_DEADLINE_S", 0.5)
+    with serving(make_settings(body_deadline_s=2), token_for) as ingest:
+        ingest.make_camera()
+        for method, path in (("PUT", "/v1/cameras/c1"), ("POST", "/v1/settlements"), ("POST", "/v1/images")):
+            with connect(ingest) as connection:
+                start = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                connection.sendall(f'{start}Content-Length: 99\r\n\r\n{{"a":'.encode())
+                said = answer(connection)
+                assert said.startswith(b"HTTP/1.1 408 "), path
+                assert b"application/problem+json" in said
+                assert connection.recv(1) == b""
+        for path in (b"/frames/a ", b"/frame "):
+            with connect(ingest) as connection:
+                connection.sendall(head(ingest, None, "Content-Length: 4000").replace(b"/frames/a ", path, 1))
+                assert b"within 2 s" in answer(connection)

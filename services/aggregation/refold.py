@@ -192,8 +192,10 @@ def _write_stays(
     table = tables.stays
     ended_after = FOR_EVER
     if space["closed_before"] is not None:
-        # What ended before the checkpoint can't be told otherwise by any photo that still counts.
-        ended_after = moment((space["closed_before"] - rules.grace_s) * 1_000_000)
+        # What ended before the checkpoint can't be told otherwise by any photo that still counts. But the checkpoint
+        # may hold a stay open whose species was gone already: each fold ends it anew, and its row ended then or later.
+        ends = [stay.until_us for stay in fold.closed if stay.until_us is not None]
+        ended_after = moment(min([(space["closed_before"] - rules.grace_s) * 1_000_000, *ends]))
     unsettled = {"space_id": space["id"], "ended_after": ended_after}
     rows = connection.execute(_STAYS_UNSETTLED, unsettled).mappings().all()
     kept = [

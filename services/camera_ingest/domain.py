@@ -107,23 +107,21 @@ def decide(frame: DueFrame, later_one_settled: bool) -> Offer | GiveUp:
 def plan_chunks(offers: Sequence[Offer], waiting: int, *, chunk: int, max_chunks: int) -> list[list[Offer]]:
     """Return the chunks to send now, in order, while `waiting` messages are still in the queue.
 
-    Frames that are offered alone make a chunk of one. The others are gathered to `chunk` a message, and while the
-    queue is not empty a chunk that is not full yet waits for more: one frame's latency when quiet, full batches
-    under load.
+    Frames are gathered to `chunk` a message, and while the queue is not empty a chunk that is not full yet waits for
+    more: one frame's latency when quiet, full batches under load. A frame that is offered alone, since it may end the
+    worker that takes it, goes last; and while others wait too, one at a time and only into an empty queue. Else a few
+    such frames would keep all others out, and with nothing else settled they would never be given up.
     """
-    chunks: list[list[Offer]] = []
-    gathered: list[Offer] = []
-    for offer in offers:
-        if offer.alone:
-            chunks.append([offer])
-            continue
-        gathered.append(offer)
-        if len(gathered) == chunk:
-            chunks.append(gathered)
-            gathered = []
-    if gathered and waiting == 0:
-        chunks.append(gathered)
-    return chunks[: max(0, max_chunks - waiting)]
+    room = max(0, max_chunks - waiting)
+    others = [offer for offer in offers if not offer.alone]
+    alone = [[offer] for offer in offers if offer.alone]
+    chunks = [others[start : start + chunk] for start in range(0, len(others), chunk)]
+    if chunks and waiting and len(chunks[-1]) < chunk:
+        chunks.pop()
+    if not others:
+        return alone[:room]
+    kept = chunks[: room - 1] if alone and not waiting else chunks[:room]
+    return kept + alone[: 0 if waiting else 1]
 
 
 def next_offer_at(offers: int, offered_at: datetime, *, after_s: float, every_s: float) -> datetime:

@@ -26,6 +26,9 @@ WEBP_EXIF_AND_XMP = 0x08 | 0x04
 START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 STANDS_ALONE = frozenset((0x00, 0x01, *range(0xD0, 0xD8)))
 START_OF_SCAN, END_OF_IMAGE, COMMENT, APP0 = 0xDA, 0xD9, 0xFE, 0xE0
+MARKER = re.compile(b"\xff")
+# A photo has some dozens, a progressive one with restarts some hundreds. Walking millions would hold up everyone.
+MOST_SEGMENTS = 2000
 NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 
 ORIENTATION, EXIF_FOLDER, TIME_ORIGINAL, OFFSET_ORIGINAL = 0x0112, 0x8769, 0x9003, 0x9011
@@ -94,11 +97,12 @@ def without_metadata(image: bytes) -> Iterator[bytes]:
 def _segments(image: Buffer) -> Iterator[tuple[int, int, int]]:
     """Yield (marker, start, end) of the segments after SOI up to and with EOI; a scan goes with its header."""
     position, length = 2, len(image)
-    while position < length:
-        start = position
-        if image[position] != 0xFF:  # decoders skip what lies between segments; it belongs to none, so it goes
-            position += 1
-            continue
+    for _ in range(MOST_SEGMENTS):
+        # Decoders skip what lies between segments; it belongs to none, so it goes.
+        found = MARKER.search(image, position)
+        if found is None:
+            return
+        start = position = found.start()
         while position < length and image[position] == 0xFF:
             position += 1
         if position >= length:
@@ -120,6 +124,7 @@ def _segments(image: Buffer) -> Iterator[tuple[int, int, int]]:
             found = NEXT_MARKER.search(image, position)
             position = found.start() if found else length
         yield marker, start, position
+    raise BrokenPhoto(f"has more than {MOST_SEGMENTS} segments")
 
 
 def _payload(image: Buffer, start: int, end: int) -> bytes:

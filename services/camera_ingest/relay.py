@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from kombu.exceptions import OperationalError as KombuError
 from redis import RedisError
-from sqlalchemy import Connection, Row, case, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, func, literal, or_, select, update
 
 from services.camera_ingest import ledger, metrics
 from services.camera_ingest.domain import GAVE_UP, DueFrame, GiveUp, Offer, State, decide, next_offer_at, plan_chunks
@@ -77,12 +77,14 @@ def claim(connection: Connection, settings: Settings, queue: QueueLengths, at: d
     While results wait to be counted no frame is offered again: it may well be among them.
     """
     limit = (settings.max_chunks - queue.classify) * settings.chunk
-    offered = connection.scalar(select(func.count()).where(in_flight, frames.c.offered_at.is_not(None))) or 0
-    rows = _due(connection, at, limit, again=True) if queue.record < settings.max_chunks else []
-    rows += _due(connection, at, min(limit - len(rows), settings.window - offered), again=False)
+    new = _due(connection, settings, at, min(limit, _room(connection, settings, at)), again=False)
+    # What is offered again never takes all the room: new frames are what shows that the way is clear.
+    share = limit - min(len(new), limit // 2)
+    again = _due(connection, settings, at, share, again=True) if queue.record < settings.max_chunks else []
+    rows = again + new[: limit - len(again)]
     by_receipt = {row.receipt: row for row in rows}
     progress = {
-        began: connection.scalar(select(func.max(frames.c.offered_at)).where(frames.c.settled_at >= began))
+        began: connection.scalar(select(func.max(frames.c.offered_at)).where(frames.c.settled_at.between(began, at)))
         for began in {row.attempt_at for row in rows if row.attempt_at is not None}
     }
     decisions = [_decide(row, progress.get(row.attempt_at)) for row in rows]
@@ -101,14 +103,36 @@ def claim(connection: Connection, settings: Settings, queue: QueueLengths, at: d
     return Claim(chunks, [one.receipt for one in gave_up], left, more=len(rows) >= limit)
 
 
-def _due(connection: Connection, at: datetime, limit: int, *, again: bool) -> list[Row[Any]]:
+def _room(connection: Connection, settings: Settings, at: datetime) -> int:
+    """Return how many frames may be offered for the first time.
+
+    A full window in which nothing moves for two periods lets one new frame through: if that one is settled the fault
+    is with the frames in the window, and only so can they be told from an outage and be given up.
+    """
+    offered = connection.scalar(select(func.count()).where(in_flight, frames.c.offered_at.is_not(None))) or 0
+    if offered < settings.window:
+        return settings.window - offered
+    since = at - timedelta(seconds=2 * settings.reoffer_every_s)
+    settled = select(frames.c.receipt).where(frames.c.settled_at.between(since, at)).limit(1)
+    # Two offers: that is 45 s with the default times.
+    tried = select(frames.c.receipt).where(in_flight, frames.c.offers <= 2, frames.c.offered_at > since).limit(1)
+    return 0 if connection.execute(settled).first() or connection.execute(tried).first() else 1
+
+
+def _is_due(settings: Settings, at: datetime) -> ColumnElement[bool]:
+    # A time so far ahead was written before the clock was put back.
+    ahead = at + timedelta(seconds=2 * max(settings.reoffer_after_s, settings.reoffer_every_s))
+    return or_(frames.c.next_offer_at <= at, frames.c.next_offer_at > ahead)
+
+
+def _due(connection: Connection, settings: Settings, at: datetime, limit: int, *, again: bool) -> list[Row[Any]]:
     if limit <= 0:
         return []
     offered = frames.c.offered_at.is_not(None) if again else frames.c.offered_at.is_(None)
     return list(
         connection.execute(
             select(*_COLUMNS)
-            .where(frames.c.next_offer_at <= at, offered)
+            .where(_is_due(settings, at), offered)
             .order_by(frames.c.next_offer_at, frames.c.receipt)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -167,7 +191,7 @@ class Relay:
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
         self._arrived = 0
         self._left = 0
-        self._full_for = 0
+        self._waited = 0
         self._out = False
 
     def start(self) -> None:
@@ -211,12 +235,13 @@ class Relay:
         except RedisError as error:
             self._broker_failed("look", error)
             return IDLE_S
-        if queue.classify >= self._settings.max_chunks:
-            self._full_for += 1
-            return min(FULL_S, GATHER_S * self._full_for)
-        self._full_for = 0
-        if queue.classify and self._left and self._left + self._arrived < self._settings.chunk:
-            return GATHER_S  # the chunk can't be full yet, which is known without the database
+        full = queue.classify >= self._settings.max_chunks
+        # That a chunk can't be full yet is known without the database.
+        filling = queue.classify > 0 and self._left > 0 and self._left + self._arrived < self._settings.chunk
+        if full or filling:
+            self._waited += 1
+            return min(FULL_S, GATHER_S * self._waited)
+        self._waited = 0
         at, self._arrived, arrived = now(), 0, self._arrived
         if not arrived and not self._anything_due(at):
             self._left = 0
@@ -240,7 +265,7 @@ class Relay:
         return GATHER_S if claimed.left or claimed.more else IDLE_S
 
     def _anything_due(self, at: datetime) -> bool:
-        due = select(frames.c.receipt).where(frames.c.next_offer_at <= at).limit(1)
+        due = select(frames.c.receipt).where(_is_due(self._settings, at)).limit(1)
         with self._database.read() as connection:
             # One question for each of the two indexes.
             return any(

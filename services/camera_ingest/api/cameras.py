@@ -67,7 +67,7 @@ def put_camera(camera_id: CameraId, choice: CameraChoice, admin: Admin, parts: I
 def list_cameras(
     viewer: Viewer,
     parts: Ingest,
-    cursor: Annotated[str, Query(max_length=64)] = "",
+    cursor: Annotated[str, Query(max_length=64, pattern=r"^[A-Za-z0-9._-]*$")] = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> CameraPage:
     """List cameras by id."""

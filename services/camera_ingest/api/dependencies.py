@@ -1,7 +1,7 @@
 """What routes ask for in their signatures: the service's parts, ids, and the camera that calls."""
 
 import base64
-import binascii
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
@@ -60,9 +60,9 @@ def camera_credentials(request: Request) -> tuple[str | None, str] | None:
         return None
     try:
         camera_id, colon, secret = base64.b64decode(value.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not base64, or not text
         return None
-    return (camera_id, secret) if colon else None
+    return (camera_id, secret) if colon and re.fullmatch(NAME, camera_id) else None
 
 
 def identify_camera(parts: Parts, credentials: tuple[str | None, str] | None, claimed: str) -> store.Camera:

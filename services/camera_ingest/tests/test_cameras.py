@@ -115,8 +115,24 @@ def test_each_route_is_for_its_roles_only(ingest: Ingest, method: str, path: str
     if path not in ("/v1/receipts/x",):  # where a camera may ask too
         assert ingest.client.request(method, path, auth=camera).status_code == 401
     for role in Role:
-        status = ingest.client.request(method, path, headers=ingest.bearer(role)).status_code
+        issuer = "image_classifier" if path == "/v1/images" else "aggregation"
+        status = ingest.client.request(method, path, headers=ingest.bearer(role, issuer)).status_code
         assert (status == 403) is (role not in roles), (role, status)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "allowed"),
+    [
+        ("/v1/images", {"receipts": ["x"]}, "image_classifier"),
+        ("/v1/settlements", {"settlements": []}, "aggregation"),
+    ],
+)
+@pytest.mark.parametrize("issuer", ["image_classifier", "aggregation", "camera_ingest"])
+def test_no_service_does_another_s_work(
+    ingest: Ingest, path: str, body: dict[str, list[str]], allowed: str, issuer: str
+) -> None:
+    answer = ingest.client.post(path, json=body, headers=ingest.bearer(Role.SERVICE, issuer))
+    assert answer.status_code == (200 if issuer == allowed else 403)
 
 
 def test_every_route_is_in_the_table_above_or_is_a_camera_s(ingest: Ingest) -> None:
@@ -153,6 +169,8 @@ def test_a_wrong_secret_and_an_unknown_camera_are_answered_alike(ingest: Ingest,
         "Basic " + base64.b64encode(b"no-colon").decode(),
         "Basic " + base64.b64encode(b"\xff\xfe:x").decode(),
         "Basic " + "A" * 5000,
+        "Basic " + base64.b64encode(b"c1\0:x").decode(),
+        "Basic \xe9\xe9\xe9\xe9",
         "Digest username=c1",
         "Bearer",
         "Bearer x",
@@ -160,9 +178,15 @@ def test_a_wrong_secret_and_an_unknown_camera_are_answered_alike(ingest: Ingest,
     ],
 )
 def test_credentials_that_are_no_credentials_are_401(ingest: Ingest, authorization: str) -> None:
-    headers = {"Authorization": authorization} if authorization else {}
+    headers = {"Authorization": authorization.encode("latin-1")} if authorization else {}
     answer = ingest.client.put("/v1/cameras/c1/frames/a", content=photo(), headers=headers)
     assert (answer.status_code, answer.headers["WWW-Authenticate"].split()[0]) == (401, "Basic")
+
+
+@pytest.mark.parametrize("path", ["/v1/cameras?cursor=%00", "/v1/receipts?cursor=%00", "/v1/receipts?camera_id=%00"])
+def test_no_text_from_outside_reaches_the_database_unchecked(ingest: Ingest, path: str) -> None:
+    """PostgreSQL takes no NUL, and would make a 500 of it."""
+    assert ingest.get(path).status_code == 422
 
 
 def test_the_secret_is_taken_as_a_bearer_token_too(ingest: Ingest) -> None:

@@ -153,9 +153,14 @@ def test_an_attempt_counts_only_while_the_way_was_clear(
         ("abcdefghijkl", 2, ["abcd"]),
         ("abcdefgh", 3, []),
         ("abcdefgh", 9, []),
-        ("aBc", 0, ["B", "ac"]),
-        ("BaC", 1, ["B", "C"]),
         ("ABCDE", 0, ["A", "B", "C"]),
+        ("ABCDE", 2, ["A"]),
+        # beside others, suspects go last, one at a time, and only into an empty queue
+        ("aBc", 0, ["ac", "B"]),
+        ("AaBbCc", 0, ["abc", "A"]),
+        ("ABabcdefghijkl", 0, ["abcd", "efgh", "A"]),
+        ("BaC", 1, []),
+        ("ABabcd", 1, ["abcd"]),
     ],
 )
 def test_chunks_go_out_full_or_when_the_queue_is_empty_and_suspects_alone(

@@ -114,6 +114,12 @@ def test_other_formats_are_no_photos(image: bytes) -> None:
         inspect(image)
 
 
+@pytest.mark.parametrize("filler", [b"\xff\xd0", b"\xff\xe1\x00\x02"])
+def test_a_jpeg_of_millions_of_segments_is_refused_after_the_first_thousands(filler: bytes) -> None:
+    with pytest.raises(BrokenPhoto, match="more than 2000 segments"):
+        inspect(b"\xff\xd8" + filler * 3_000)
+
+
 @pytest.mark.parametrize(
     "image",
     [

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -232,6 +233,67 @@ def test_poison_is_offered_alone_and_given_up_after_three_attempts_while_its_nei
     assert {row.state for row in desk.rows() if row.receipt != poison} == {"counted"}
     with desk.database.read() as connection:
         assert ledger.audit(connection) == {"accepted": 8, "counted": 7, "rejected": 1, "in_flight": 0}
+
+
+def test_many_poisons_neither_stop_the_others_nor_stay_for_ever(desk: Desk) -> None:
+    """One worker, which a poison keeps busy for 4 s; 5 good frames each 2 s; more poisons than the queue holds."""
+    poison, good, busy_until = desk.arrive(*(f"poison-{n}" for n in range(6))), 0, desk.at
+    queue: list[list[str]] = []
+    for moment in range(70):
+        desk.arrive(*(f"good-{moment}-{n}" for n in range(5)))
+        good += 5
+        for _ in range(2):
+            desk.queue = QueueLengths(len(queue), 0)
+            before = len(desk.sent)
+            desk.step(1)
+            queue += [[frame.receipt for frame in message.frames] for message in desk.sent[before:]]
+            while queue and busy_until <= desk.at:
+                chunk = queue.pop(0)
+                desk.fetch(*chunk)
+                if set(chunk) & set(poison):
+                    busy_until = desk.at + timedelta(seconds=4)
+                else:
+                    desk.settle(*chunk)
+    states = Counter(row.state for row in desk.rows() if row.receipt not in poison)
+    assert {desk.row(receipt).state for receipt in poison} == {State.REJECTED}
+    assert states[State.COUNTED] > good - 60, states
+    assert not states[State.REJECTED]
+
+
+def test_a_window_of_frames_that_can_not_end_gives_way(desk: Desk) -> None:
+    """Say, their files are lost: they are fetched again and again, and nothing comes of it."""
+    stuck = desk.arrive(*names(20))
+    for _ in range(3):
+        desk.step()
+    good = desk.arrive("good")
+    for _ in range(45):
+        before = len(desk.sent)
+        desk.step(10)
+        offered = [frame.receipt for message in desk.sent[before:] for frame in message.frames]
+        desk.fetch(*offered)
+        desk.settle(*(receipt for receipt in offered if receipt not in stuck))
+        good += desk.arrive(f"good-{desk.at.isoformat()}")
+    assert {desk.row(receipt).state for receipt in stuck} == {State.REJECTED}
+    assert sum(desk.row(receipt).state == State.COUNTED for receipt in good) > 20
+
+
+def test_in_an_outage_a_full_window_lets_one_frame_through_now_and_then_and_gives_up_nothing(desk: Desk) -> None:
+    desk.arrive(*names(60))
+    for _ in range(60):
+        before = len(desk.sent)
+        desk.step(10)
+        desk.fetch(*(frame.receipt for message in desk.sent[before:] for frame in message.frames))
+    offered = [row for row in desk.rows() if row.offered_at is not None]
+    assert 20 < len(offered) <= 20 + 600 / 45 + 1
+    assert {row.state for row in desk.rows()} == {State.ACCEPTED}
+    assert {row.attempts for row in desk.rows()} == {0}
+
+
+def test_a_clock_that_is_put_back_makes_no_frame_wait(desk: Desk) -> None:
+    desk.arrive("waits")
+    assert desk.step() == [["waits"]]
+    desk.arrive("new")
+    assert sorted(name for chunk in desk.step(-3600) for name in chunk) == ["new", "waits"]
 
 
 def test_a_frame_given_up_is_no_sign_that_the_way_is_clear_for_others(desk: Desk) -> None:

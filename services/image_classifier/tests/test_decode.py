@@ -1,5 +1,6 @@
 import random
 import struct
+import tracemalloc
 import zlib
 from contextlib import suppress
 from io import BytesIO
@@ -116,6 +117,20 @@ def test_every_mode_shows_what_the_rgb_picture_shows(image: Image.Image, kind: s
     reference = scene() if image.mode in ("CMYK", "P", "RGBA") else scene().convert("L").convert("RGB")
     expected = decode(encoded(reference, "PNG"), SIZE).pixels.astype(int)
     assert np.abs(shown - expected).mean() < 12
+
+
+def test_a_16_bit_picture_costs_a_few_bytes_a_pixel_and_shows_its_high_bytes() -> None:
+    deep = np.random.default_rng(11).integers(0, 65536, (1500, 2000), dtype=np.uint16)
+    data = encoded(Image.fromarray(deep), "PNG")
+    tracemalloc.start()
+    try:
+        shown = decode(data, SIZE).pixels
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most / deep.size < 12  # of which 2 are the picture itself
+    high = encoded(Image.fromarray((deep >> 8).astype(np.uint8)), "PNG")
+    assert np.array_equal(shown, decode(high, SIZE).pixels)
 
 
 def test_what_transparency_hides_is_not_seen() -> None:

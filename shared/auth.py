@@ -1,6 +1,6 @@
 """FastAPI dependencies that let a route say who may call it, in its signature: `caller: Viewer`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -28,8 +28,11 @@ def identify(request: Request, credentials: HTTPAuthorizationCredentials | None)
     return identity
 
 
-def require(*roles: Role) -> Callable[..., Awaitable[Identity]]:
-    """Return a dependency that lets in who has the rights of any of `roles`, and answers 401 or 403 to others."""
+def require(*roles: Role, issuers: Collection[str] = ()) -> Callable[..., Awaitable[Identity]]:
+    """Return a dependency that lets in who has the rights of any of `roles`, and answers 401 or 403 to others.
+
+    With `issuers`, only tokens of these are let in: what one service is for, another need not be able to do.
+    """
     needed = " or ".join(role.value for role in roles)
 
     async def dependency(
@@ -38,6 +41,8 @@ def require(*roles: Role) -> Callable[..., Awaitable[Identity]]:
         identity = identify(request, credentials)
         if not any(identity.may(role) for role in roles):
             raise Problem(403, "forbidden", f"This needs the role {needed}; your token has {identity.role.value}.")
+        if issuers and identity.issuer not in issuers:
+            raise Problem(403, "forbidden", f"This is for {' and '.join(issuers)} alone, not for {identity.issuer}.")
         return identity
 
     return dependency
@@ -46,5 +51,6 @@ def require(*roles: Role) -> Callable[..., Awaitable[Identity]]:
 Viewer = Annotated[Identity, Depends(require(Role.VIEWER))]
 Operator = Annotated[Identity, Depends(require(Role.OPERATOR))]
 Admin = Annotated[Identity, Depends(require(Role.ADMIN))]
-Service = Annotated[Identity, Depends(require(Role.SERVICE))]
+Aggregation = Annotated[Identity, Depends(require(Role.SERVICE, issuers=["aggregation"]))]
+ImageClassifier = Annotated[Identity, Depends(require(Role.SERVICE, issuers=["image_classifier"]))]
 ViewerOrService = Annotated[Identity, Depends(require(Role.VIEWER, Role.SERVICE))]

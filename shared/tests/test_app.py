@@ -15,7 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from shared import app as module
 from shared.app import BODY_LIMIT, BodyDeadline, LimitRequests, create_service, serve
-from shared.auth import Admin, Service, Viewer, ViewerOrService
+from shared.auth import Admin, Aggregation, ImageClassifier, Viewer, ViewerOrService
 from shared.testing import TokenFor
 from shared.tokens import Keyring, Role
 
@@ -50,8 +50,11 @@ def app(keys: Path) -> FastAPI:
     @app.get("/v1/admins")
     def admins(caller: Admin) -> None: ...
 
-    @app.get("/v1/services")
-    def services(caller: Service) -> None: ...
+    @app.get("/v1/aggregation")
+    def aggregation(caller: Aggregation) -> None: ...
+
+    @app.get("/v1/image-classifier")
+    def image_classifier(caller: ImageClassifier) -> None: ...
 
     @app.get("/v1/both")
     def both(caller: ViewerOrService) -> None: ...
@@ -99,8 +102,9 @@ def client(app: FastAPI) -> httpx.AsyncClient:
         ("/v1/things/a", "service", 403),
         ("/v1/admins", "operator", 403),
         ("/v1/admins", "admin", 200),
-        ("/v1/services", "admin", 403),
-        ("/v1/services", "service", 200),
+        ("/v1/aggregation", "admin", 403),
+        ("/v1/aggregation", "service", 200),
+        ("/v1/image-classifier", "service", 403),  # the fixture's services are aggregation unless told otherwise
         ("/v1/both", "viewer", 200),
         ("/v1/both", "service", 200),
     ],

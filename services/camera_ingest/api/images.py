@@ -19,7 +19,7 @@ from services.camera_ingest.domain import State
 from services.camera_ingest.files import ImageFiles
 from services.camera_ingest.photo import PhotoError, without_metadata
 from shared import messages
-from shared.auth import Service, Viewer
+from shared.auth import ImageClassifier, Viewer
 from shared.database import now
 from shared.problem import Problem
 
@@ -41,7 +41,7 @@ class ImagesWanted(BaseModel):
     response_class=Response,
     responses={200: {"content": {TAR: {}}, "description": "`index.json`, then a member a frame that is in flight."}},
 )
-def read_images(wanted: ImagesWanted, service: Service, parts: Ingest) -> Response:
+def read_images(wanted: ImagesWanted, service: ImageClassifier, parts: Ingest) -> Response:
     """Return the images of an offer as a tar, and begin an attempt for each frame that is in flight.
 
     The first member, `index.json`, is `{"frames": [{"receipt", "state", "media_type"}]}`; unknown receipts are

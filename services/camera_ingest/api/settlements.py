@@ -9,7 +9,7 @@ from services.camera_ingest import ledger, metrics
 from services.camera_ingest.api.dependencies import Ingest
 from services.camera_ingest.domain import State
 from shared import messages
-from shared.auth import Service
+from shared.auth import Aggregation
 from shared.database import now
 
 router = APIRouter(tags=["settlements"])
@@ -47,7 +47,7 @@ class Settled(BaseModel):
 
 
 @router.post("/v1/settlements", max_body_size=BODY_LIMIT)
-def create_settlements(body: Settlements, service: Service, parts: Ingest) -> Settled:
+def create_settlements(body: Settlements, service: Aggregation, parts: Ingest) -> Settled:
     """Settle frames, in bulk and as often as one likes; a counted frame stays counted."""
     settlements = [
         ledger.Settlement(one.receipt, State(one.state), one.reason if isinstance(one, Rejected) else None)

@@ -30,9 +30,11 @@ class Ingest:
     token_for: TokenFor
     secrets: dict[str, str] = field(default_factory=dict)
 
-    def bearer(self, role: Role) -> dict[str, str]:
-        audience = "camera_ingest" if role is Role.SERVICE else None
-        return {"Authorization": f"Bearer {self.token_for(role, audience=audience)}"}
+    def bearer(self, role: Role, issuer: str = "aggregation") -> dict[str, str]:
+        """Return the header of a person's token, or of a service's of `issuer`."""
+        if role is not Role.SERVICE:
+            return {"Authorization": f"Bearer {self.token_for(role)}"}
+        return {"Authorization": f"Bearer {self.token_for(role, audience='camera_ingest', issuer=issuer)}"}
 
     def get(self, path: str, role: Role = Role.VIEWER, **options: Any) -> httpx.Response:
         return self.client.get(path, headers=self.bearer(role) | options.pop("headers", {}), **options)
@@ -65,7 +67,8 @@ class Ingest:
         )
 
     def images(self, *receipts: str) -> httpx.Response:
-        return self.client.post("/v1/images", json={"receipts": list(receipts)}, headers=self.bearer(Role.SERVICE))
+        headers = self.bearer(Role.SERVICE, "image_classifier")
+        return self.client.post("/v1/images", json={"receipts": list(receipts)}, headers=headers)
 
     def receipt(self, receipt: str) -> dict[str, Any]:
         answer = self.get(f"/v1/receipts/{receipt}")

@@ -83,7 +83,11 @@ def two(environment: dict[str, str], tmp_path: Path) -> Iterator[list[tuple[subp
 
 
 def bearer(token_for: TokenFor, role: Role) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token_for(role, audience='camera_ingest' if role is Role.SERVICE else None)}"}
+    return {"Authorization": f"Bearer {token_for(role)}"}
+
+
+def of_service(token_for: TokenFor, issuer: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token_for(Role.SERVICE, audience='camera_ingest', issuer=issuer)}"}
 
 
 def make_camera(client: httpx.Client, token_for: TokenFor) -> tuple[str, str]:
@@ -91,15 +95,16 @@ def make_camera(client: httpx.Client, token_for: TokenFor) -> tuple[str, str]:
     return "c1", made.json()["secret"]
 
 
-def settle_what_is_offered(redis: Redis, client: httpx.Client, headers: dict[str, str]) -> Callable[[], bool]:
+def settle_what_is_offered(redis: Redis, client: httpx.Client, token_for: TokenFor) -> Callable[[], bool]:
     """Return a step that fetches and settles all that is in the queue, and says whether nothing is in flight."""
+    classifier, headers = of_service(token_for, "image_classifier"), of_service(token_for, "aggregation")
 
     def step() -> bool:
         receipts = waiting(redis)
         redis.flushall()
         for start in range(0, len(receipts), 16):
             chunk = list(dict.fromkeys(receipts[start : start + 16]))
-            fetched = client.post("/v1/images", json={"receipts": chunk}, headers=headers)
+            fetched = client.post("/v1/images", json={"receipts": chunk}, headers=classifier)
             assert fetched.status_code == 200, fetched.text
             settlements = [{"receipt": receipt, "state": "counted"} for receipt in chunk]
             settled = client.post("/v1/settlements", json={"settlements": settlements}, headers=headers)
@@ -126,7 +131,7 @@ def test_two_processes_share_cameras_frames_and_the_queue(
     accepted = {answer.json()["receipt"] for answer in answers}
     assert len(accepted) == 60
     with create_redis(redis_url) as redis:
-        step = settle_what_is_offered(redis, clients[1], bearer(token_for, Role.SERVICE))
+        step = settle_what_is_offered(redis, clients[1], token_for)
         wait_until("all is counted", step, within_s=60)
     books = [client.get("/v1/audit", headers=bearer(token_for, Role.VIEWER)).json() for client in clients]
     assert books == [{"accepted": 60, "counted": 60, "rejected": 0, "in_flight": 0}] * 2
@@ -151,17 +156,16 @@ def test_what_a_killed_process_accepted_is_kept_and_offered_by_the_other(
     with ThreadPoolExecutor(8) as pool:
         receipts = {receipt: n for n, receipt in enumerate(pool.map(put, range(120))) if receipt}
     assert 30 <= len(receipts) < 120
-    headers = bearer(token_for, Role.SERVICE)
     folder = tmp_path / "data" / "camera_ingest" / "images"
     for receipt, number in receipts.items():
         given = given_at(receipt)
         assert (folder / f"{given:%Y-%m-%d}" / f"{given:%H}" / receipt).read_bytes() == photo(number)
     with create_redis(redis_url) as redis:
-        wait_until("all is counted", settle_what_is_offered(redis, survivor, headers), within_s=60)
+        wait_until("all is counted", settle_what_is_offered(redis, survivor, token_for), within_s=60)
     for receipt in receipts:
         body: dict[str, Any] = survivor.get(f"/v1/receipts/{receipt}", headers=bearer(token_for, Role.VIEWER)).json()
         assert body["state"] == "counted", json.dumps(body)
-    books = survivor.get("/v1/audit", headers=headers).json()
+    books = survivor.get("/v1/audit", headers=of_service(token_for, "aggregation")).json()
     assert books["accepted"] == books["counted"] >= len(receipts)
 
 

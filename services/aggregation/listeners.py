@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from services.aggregation import metrics, views
 from shared.database import Database
@@ -37,11 +36,12 @@ class Listeners:
         self._listeners: set[Listener] = set()
         self._last: int | None = None
         self._someone = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def polling(self) -> AsyncIterator[None]:
         """Poll while the app runs; at the end every stream is ended."""
-        task = asyncio.create_task(self._poll())
+        task = self._task = asyncio.create_task(self._poll())
         try:
             yield
         finally:
@@ -50,6 +50,11 @@ class Listeners:
                 await task
             for listener in list(self._listeners):
                 self._drop(listener)
+
+    def check(self) -> None:
+        """Raise if nobody polls."""
+        if self._task is None or self._task.done():
+            raise RuntimeError("the poller has ended")
 
     def check_room(self) -> None:
         """Raise Problem 503 when there are as many streams as may be."""
@@ -81,9 +86,10 @@ class Listeners:
             try:
                 changes = await asyncio.to_thread(self._new_changes)
                 failing = False
-            except SQLAlchemyError as error:
+            except Exception as error:
+                metrics.FAILURES.labels("poller").inc()
                 if not failing:
-                    log.warning("changes can't be read; trying on", kind=type(error).__name__)
+                    log.warning("changes can't be read; trying on", exc_info=error)
                 failing, changes = True, []
             for change in changes:
                 self._hand_out(change)

@@ -37,6 +37,7 @@ def create_app(settings: Settings, *, ingest_transport: httpx.BaseTransport | No
         app.state.database = database
         app.state.ingest_audit = audit
         app.state.listeners = listeners
+        app.state.ticker = ticker
         ticker.start()
         try:
             async with listeners.polling():
@@ -51,7 +52,11 @@ def create_app(settings: Settings, *, ingest_transport: httpx.BaseTransport | No
         title="Huella: aggregation",
         description=DESCRIPTION,
         keyring=Keyring(settings.keys_folder),
-        checks={"database": lambda: app.state.database.check()},
+        checks={
+            "database": lambda: app.state.database.check(),
+            "ticker": lambda: app.state.ticker.check(),
+            "poller": lambda: app.state.listeners.check(),
+        },
         lifespan=lifespan,
     )
     for router in (

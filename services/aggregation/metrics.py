@@ -14,8 +14,14 @@ VISIBLE = Histogram(
 )
 SETTLED = Counter("huella_settlements_total", "Settlements by what became of them.", ["outcome"])
 SETTLEMENTS_PENDING = Gauge("huella_settlements_pending", "Settlements that wait to be delivered to ingest.")
+SETTLEMENTS_REFUSED = Gauge(
+    "huella_settlements_refused",
+    "Counted frames whose settlement ingest refuses or does not know; told again by the hour.",
+)
+FAILURES = Counter("huella_loop_failures_total", "Rounds that ended with an unforeseen error, by loop.", ["loop"])
 CHANGES = Counter("huella_changes_total", "Entries written to the stream of changes.", ["kind"])
 TICKS = Counter("huella_ticks_total", "Rounds of the ticker, by whether this process held the lease.", ["held"])
 PRUNED = Counter("huella_rows_pruned_total", "Rows removed by age.", ["table"])
 LISTENERS = Gauge("huella_event_listeners", "Event streams open now.")
 LISTENERS_DROPPED = Counter("huella_event_listeners_dropped_total", "Event streams ended for being too slow.")
+LISTENERS_STALLED = Counter("huella_event_listeners_stalled_total", "Event streams ended since nobody read them.")

@@ -42,6 +42,14 @@ class Settler:
         """Begin to deliver."""
         self._thread.start()
 
+    def is_working(self) -> bool:
+        """Return whether the thread lives."""
+        return self._thread.is_alive()
+
+    def is_stopping(self) -> bool:
+        """Return whether it was told to end."""
+        return self._stopping.is_set()
+
     def wake(self) -> None:
         """Say that something was just written to the outbox."""
         self._woken.set()
@@ -57,7 +65,12 @@ class Settler:
         while not self._stopping.is_set():
             self._woken.wait(EVERY_S)
             self._woken.clear()
-            wait_s = self.deliver_all()
+            try:
+                wait_s = self.deliver_all()
+            except Exception as error:
+                metrics.FAILURES.labels("settler").inc()
+                log.error("settler failed; it goes on", exc_info=error)
+                wait_s = LONGEST_WAIT_S
             if wait_s:
                 self._stopping.wait(wait_s)
 

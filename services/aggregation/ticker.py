@@ -7,14 +7,12 @@ from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import Connection, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from services.aggregation import metrics, tables
 from services.aggregation.retention import hold_lease, prune_changes, prune_estimates, prune_spans
 from services.aggregation.settings import Settings
 from services.aggregation.store import pass_time
 from shared.database import Database, now
-from shared.problem import Problem
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +38,11 @@ class Ticker:
         """Begin to look."""
         self._thread.start()
 
+    def check(self) -> None:
+        """Raise if the thread has ended."""
+        if not self._thread.is_alive():
+            raise RuntimeError("the ticker has ended")
+
     def stop(self) -> None:
         """End the thread after the round it is at."""
         self._stopping.set()
@@ -50,9 +53,10 @@ class Ticker:
             try:
                 self.tick(now())
                 self._failed = False
-            except (SQLAlchemyError, Problem) as error:
+            except Exception as error:
+                metrics.FAILURES.labels("ticker").inc()
                 if not self._failed:
-                    log.warning("ticker failed; it goes on trying", kind=type(error).__name__, error=str(error)[:200])
+                    log.warning("ticker failed; it goes on trying", exc_info=error)
                 self._failed = True
 
     def tick(self, at: datetime) -> bool:

@@ -1,7 +1,9 @@
 """The process that counts: one Celery worker on the queue `record_estimates`, with the settler beside it."""
 
 import os
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from shared.database import Database, migrate, now
 from shared.messages import EstimateResult, RecordEstimates, Result
 from shared.receipts import given_at
 from shared.tokens import Signer
-from shared.watchdog import Watchdog
+from shared.watchdog import EXIT_CODE, Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -101,6 +103,19 @@ def _measure(recorded: Recorded) -> None:
         metrics.CHANGES.labels(change.kind).inc()
 
 
+def end_with(settler: Settler, end: Callable[[int], None] = os._exit, every_s: float = 1.0) -> None:
+    """End this process, so that it is started afresh, once its settler is dead: it would count and never settle."""
+
+    def watch() -> None:
+        while settler.is_working():
+            time.sleep(every_s)
+        if not settler.is_stopping():
+            log.critical("worker ends itself", reason="its settler is dead")
+            end(EXIT_CODE)
+
+    threading.Thread(target=watch, name="settler-watch", daemon=True).start()
+
+
 def main() -> None:
     """Consume until SIGTERM, with the settings of the environment."""
     settings = Settings()
@@ -128,6 +143,7 @@ def main() -> None:
 
     start_http_server(settings.worker_metrics_port, addr=settings.host)
     watchdog.start()
+    end_with(settler)
     try:
         celery.worker_main([*worker_arguments(RECORD_ESTIMATES), "-n", f"aggregation-{os.getpid()}@%h"])
     finally:

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from kombu.exceptions import OperationalError as KombuError
 from redis import RedisError
-from sqlalchemy import ColumnElement, Connection, Row, case, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, func, literal, select, update
 
 from services.camera_ingest import ledger, metrics
 from services.camera_ingest.domain import GAVE_UP, DueFrame, GiveUp, Offer, State, decide, next_offer_at, plan_chunks
@@ -119,25 +119,31 @@ def _room(connection: Connection, settings: Settings, at: datetime) -> int:
     return 0 if connection.execute(settled).first() or connection.execute(tried).first() else 1
 
 
-def _is_due(settings: Settings, at: datetime) -> ColumnElement[bool]:
-    # A time so far ahead was written before the clock was put back.
+def _due_times(settings: Settings, at: datetime) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Return what makes a frame due: its time has come, or it is so far ahead that the clock was put back since.
+
+    Two questions, not one with "or", so that each is a range of an index.
+    """
     ahead = at + timedelta(seconds=2 * max(settings.reoffer_after_s, settings.reoffer_every_s))
-    return or_(frames.c.next_offer_at <= at, frames.c.next_offer_at > ahead)
+    return frames.c.next_offer_at <= at, frames.c.next_offer_at > ahead
 
 
 def _due(connection: Connection, settings: Settings, at: datetime, limit: int, *, again: bool) -> list[Row[Any]]:
     if limit <= 0:
         return []
     offered = frames.c.offered_at.is_not(None) if again else frames.c.offered_at.is_(None)
-    return list(
-        connection.execute(
-            select(*_COLUMNS)
-            .where(_is_due(settings, at), offered)
-            .order_by(frames.c.next_offer_at, frames.c.receipt)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
+    rows: list[Row[Any]] = []
+    for due in _due_times(settings, at):
+        rows = rows or list(
+            connection.execute(
+                select(*_COLUMNS)
+                .where(due, offered)
+                .order_by(frames.c.next_offer_at, frames.c.receipt)
+                .limit(limit)
+                .with_for_update(skip_locked=True)
+            )
         )
-    )
+    return rows
 
 
 def _decide(row: Row[Any], latest_settled_offer: datetime | None) -> Offer | GiveUp:
@@ -265,12 +271,13 @@ class Relay:
         return GATHER_S if claimed.left or claimed.more else IDLE_S
 
     def _anything_due(self, at: datetime) -> bool:
-        due = select(frames.c.receipt).where(_is_due(self._settings, at)).limit(1)
+        # One question for each of the two indexes.
+        sides = (frames.c.offered_at.is_(None), frames.c.offered_at.is_not(None))
         with self._database.read() as connection:
-            # One question for each of the two indexes.
             return any(
-                connection.execute(due.where(condition)).first() is not None
-                for condition in (frames.c.offered_at.is_(None), frames.c.offered_at.is_not(None))
+                connection.execute(select(frames.c.receipt).where(due, side).limit(1)).first() is not None
+                for due in _due_times(self._settings, at)
+                for side in sides
             )
 
     def _message(self, chunk: Chunk) -> dict[str, object]:

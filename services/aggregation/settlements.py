@@ -15,6 +15,10 @@ LEASE = timedelta(seconds=10)
 """How long a claim keeps other processes away; a delivery takes less, and a killed process costs no more."""
 
 
+PAUSE = timedelta(hours=1)
+"""How long a counted settlement rests that ingest refuses or does not know; it is never dropped, the books need it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settlement:
     """That a frame is finished: `counted`, or `rejected` with a reason."""
@@ -63,6 +67,11 @@ def postpone(connection: Connection, receipts: Sequence[str], until: datetime) -
         connection.execute(update(table).where(table.c.receipt.in_(receipts)).values(next_try_at=until))
 
 
+def put_off(connection: Connection, receipts: Sequence[str], now: datetime) -> None:
+    """Keep settlements that ingest does not take, and tell them again after `PAUSE`."""
+    postpone(connection, receipts, now + PAUSE)
+
+
 def delivered(connection: Connection, settlements: Sequence[Settlement]) -> None:
     """Remove what ingest has been told, unless it turned from rejected to counted meanwhile."""
     for state in ("counted", "rejected"):
@@ -74,3 +83,10 @@ def delivered(connection: Connection, settlements: Sequence[Settlement]) -> None
 def pending(connection: Connection) -> int:
     """Return how many settlements wait."""
     return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def resting(connection: Connection, now: datetime) -> int:
+    """Return how many settlements rest since ingest does not take them."""
+    # No claim and no failure of the network puts one off for as long as a minute.
+    query = select(func.count()).select_from(table).where(table.c.next_try_at > now + timedelta(minutes=1))
+    return connection.execute(query).scalar_one()

@@ -5,11 +5,12 @@ from datetime import timedelta
 
 import httpx
 import structlog
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.aggregation import metrics
 from services.aggregation.settings import Settings
-from services.aggregation.settlements import Settlement, claim, delivered, pending, postpone
+from services.aggregation.settlements import Settlement, claim, delivered, pending, postpone, put_off, resting
 from shared.database import Database, now
 from shared.problem import Problem
 from shared.tokens import ServiceToken, Signer
@@ -81,6 +82,7 @@ class Settler:
                 pass
             with self._database.read() as connection:
                 metrics.SETTLEMENTS_PENDING.set(pending(connection))
+                metrics.SETTLEMENTS_REFUSED.set(resting(connection, now()))
         except (httpx.HTTPError, SQLAlchemyError, Problem, ValueError) as error:
             return self._failed(error)
         if self._failures:
@@ -106,7 +108,7 @@ class Settler:
                 raise
         else:
             self._bulk = BULK
-            self._database.write(lambda connection: delivered(connection, some))
+            self._finish(some, set(unknown))
             metrics.SETTLED.labels("delivered").inc(len(some) - len(unknown))
             if unknown:
                 metrics.SETTLED.labels("unknown").inc(len(unknown))
@@ -126,19 +128,33 @@ class Settler:
         return [str(receipt) for receipt in answer.json().get("unknown", [])]
 
     def _isolate(self, some: list[Settlement], error: httpx.HTTPStatusError) -> bool:
-        """Ingest refuses what a bulk says: go on one by one, and drop the one that is at fault.
+        """Ingest refuses what a bulk says: go on one by one, and let the one that is at fault rest or go.
 
-        Nothing is lost by it: ingest offers that frame again. Returns whether to go on at once.
+        Returns whether to go on at once.
         """
         if self._bulk > 1:
             self._bulk = 1
             receipts = [one.receipt for one in some]
             self._database.write(lambda connection: postpone(connection, receipts, now()))
             return True
-        self._database.write(lambda connection: delivered(connection, some))
+        self._finish(some, {some[0].receipt})
         metrics.SETTLED.labels("refused").inc()
         log.error("ingest refuses a settlement", receipt=some[0].receipt, status=error.response.status_code)
         return True
+
+    def _finish(self, some: list[Settlement], not_taken: set[str]) -> None:
+        """Forget what was told, and what ingest does not take but for counted frames: without those the books differ.
+
+        A rejection that is forgotten costs nothing: ingest offers that frame again.
+        """
+        kept = [one.receipt for one in some if one.state == "counted" and one.receipt in not_taken]
+        gone = [one for one in some if one.receipt not in kept]
+
+        def write(connection: Connection) -> None:
+            delivered(connection, gone)
+            put_off(connection, kept, now())
+
+        self._database.write(write)
 
     def _wait_s(self, failures: int) -> float:
         return float(min(LONGEST_WAIT_S, SHORTEST_WAIT_S * 2 ** min(failures - 1, 10)))

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 import uuid_utils
-from sqlalchemy import update
+from sqlalchemy import select, update
 
-from services.aggregation import tables
+from services.aggregation import metrics, tables
 from services.aggregation.settings import Settings
 from services.aggregation.settlements import claim, pending
 from services.aggregation.settler import LONGEST_WAIT_S, Settler
@@ -104,14 +104,34 @@ def test_an_answer_that_is_no_json_keeps_everything(database: Database, settings
     assert waiting(database) == 1
 
 
-def test_unknown_receipts_are_dropped(database: Database, settings: Settings, record: Record) -> None:
-    record(result(), result())
+@pytest.mark.parametrize("status", [200, 422])
+def test_a_counted_frame_that_ingest_does_not_take_is_told_again_by_the_hour(
+    database: Database, settings: Settings, record: Record, status: int
+) -> None:
+    lost, rejected, good = result(), result()["receipt"], result()
+    takes = False
 
     def answer(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json={"settled": 1, "unknown": [told(request)[0]["receipt"]]})
+        receipts = {one["receipt"] for one in told(request)}
+        bad = set() if takes else receipts & {lost["receipt"], rejected}
+        if bad and status == 422:
+            return httpx.Response(422)
+        return httpx.Response(200, json={"settled": len(receipts - bad), "unknown": sorted(bad)})
 
-    assert settler(database, settings, answer).deliver_all() == 0
+    record(lost, good, {"outcome": "rejected", "receipt": rejected, "reason": "does not decode"})
+    one = settler(database, settings, answer)
+    assert one.deliver_all() == 0
+    assert waiting(database) == 1
+    assert metrics.SETTLEMENTS_REFUSED._value.get() == 1
+    with database.read() as connection:
+        (row,) = connection.execute(select(tables.settlements)).mappings()
+    assert row["receipt"] == lost["receipt"]
+    assert row["next_try_at"] > now() + timedelta(minutes=50)
+    takes = True
+    make_due(database)
+    assert one.deliver_all() == 0
     assert waiting(database) == 0
+    assert metrics.SETTLEMENTS_REFUSED._value.get() == 0
 
 
 def test_one_settlement_that_ingest_refuses_does_not_hold_up_the_others(
@@ -131,7 +151,7 @@ def test_one_settlement_that_ingest_refuses_does_not_hold_up_the_others(
     record(*results)
     assert settler(database, settings, answer).deliver_all() == 0
     assert sorted(delivered) == sorted(one["receipt"] for one in results if one["receipt"] != bad)
-    assert waiting(database) == 0
+    assert waiting(database) == 1, "the one that ingest refuses rests"
 
 
 def test_what_turned_counted_while_its_rejection_was_told_is_told_again(

@@ -35,6 +35,7 @@ class Listeners:
         self._limit = limit
         self._listeners: set[Listener] = set()
         self._last: int | None = None
+        self._open = 0  # with those that were dropped and whose connection is not closed yet
         self._someone = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -58,7 +59,7 @@ class Listeners:
 
     def check_room(self) -> None:
         """Raise Problem 503 when there are as many streams as may be."""
-        if len(self._listeners) >= self._limit:
+        if self._open >= self._limit:
             raise unavailable("Too many event streams are open. Try again shortly, or poll with If-None-Match.", 5)
 
     @asynccontextmanager
@@ -71,13 +72,15 @@ class Listeners:
             self._last = newest
         listener = Listener()
         self._listeners.add(listener)
+        self._open += 1
         self._someone.set()
-        metrics.LISTENERS.set(len(self._listeners))
+        metrics.LISTENERS.set(self._open)
         try:
             yield listener
         finally:
             self._listeners.discard(listener)
-            metrics.LISTENERS.set(len(self._listeners))
+            self._open -= 1
+            metrics.LISTENERS.set(self._open)
 
     async def _poll(self) -> None:
         failing = False

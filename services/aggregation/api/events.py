@@ -5,19 +5,37 @@ import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
+import structlog
 from fastapi import APIRouter, Header, Query, Request
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import SendTimeoutError
+from starlette.types import Receive, Scope, Send
 
-from services.aggregation import views
+from services.aggregation import metrics, views
 from services.aggregation.api.pages import Db
 from services.aggregation.listeners import AT_ONCE, Listeners
 from shared.auth import Viewer
 from shared.database import Database
 from shared.problem import Problem
 
+log = structlog.get_logger(__name__)
+
 router = APIRouter(prefix="/v1/adoption-status", tags=["adoption status"])
 
 HEARTBEAT_S = 15
+SEND_TIMEOUT_S = 30
+
+
+class Stream(EventSourceResponse):
+    """An event stream that ends when its client has read nothing for `SEND_TIMEOUT_S`; its client may resume."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            # The connection is given up: what its client did not read can't be told apart from what it did.
+            metrics.LISTENERS_STALLED.inc()
+            log.warning("an event stream stalled")
 
 
 @router.get(
@@ -42,8 +60,11 @@ async def stream_changes(
     listeners.check_room()
     # Where to start is settled before the answer begins: whoever has the answer misses nothing from then on.
     last, newest, reset = await asyncio.to_thread(_where_to_start, db, resume)
-    return EventSourceResponse(
-        _events(listeners, db, last, newest, reset), ping=HEARTBEAT_S, headers={"Cache-Control": "no-store"}
+    return Stream(
+        _events(listeners, db, last, newest, reset),
+        ping=HEARTBEAT_S,
+        send_timeout=SEND_TIMEOUT_S,
+        headers={"Cache-Control": "no-store"},
     )
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,15 +11,18 @@ import httpx
 import pytest
 import uvicorn
 from sqlalchemy import update
+from sse_starlette import ServerSentEvent
 
 from services.aggregation import listeners as listeners_module
-from services.aggregation import tables
+from services.aggregation import metrics, tables
+from services.aggregation.api import events as events_module
 from services.aggregation.listeners import Listeners
 from services.aggregation.main import create_app
 from services.aggregation.settings import Settings
 from services.aggregation.tests.conftest import Record, result
 from services.aggregation.ticker import Ticker
 from shared.database import Database
+from shared.problem import Problem
 from shared.testing import TokenFor, free_port, wait_until
 from shared.tokens import Role
 
@@ -125,7 +128,7 @@ async def test_a_slow_listener_is_ended_and_the_others_go_on(
 ) -> None:
     monkeypatch.setattr(listeners_module, "BUFFERED", 3)
     monkeypatch.setattr(listeners_module, "EVERY_S", 0.01)
-    listeners = Listeners(database, limit=5)
+    listeners = Listeners(database, limit=2)
     async with listeners.polling(), listeners.listen(0) as slow, listeners.listen(0) as quick:
         seen: list[int] = []
         for number in range(6):
@@ -137,6 +140,8 @@ async def test_a_slow_listener_is_ended_and_the_others_go_on(
                     seen.append(change["sequence"])
         left = [slow.queue.get_nowait() for _ in range(slow.queue.qsize())]
         assert left[-1] is None
+        with pytest.raises(Problem):
+            listeners.check_room()  # a dropped one counts until its connection ends
     assert seen == list(range(seen[0], seen[0] + 12))
 
 
@@ -149,3 +154,28 @@ async def test_a_change_before_the_poller_wakes_is_not_missed(database: Database
             change = await listener.queue.get()
     assert change is not None
     assert change["sequence"] == 1
+
+
+async def test_a_stream_that_nobody_reads_is_ended_and_counted() -> None:
+    ended = asyncio.Event()
+
+    async def endless() -> AsyncIterator[ServerSentEvent]:
+        try:
+            while True:
+                yield ServerSentEvent("x")
+        finally:
+            ended.set()
+
+    async def stalled(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    async def silent() -> Any:
+        await asyncio.Event().wait()
+
+    before = metrics.LISTENERS_STALLED._value.get()
+    stream = events_module.Stream(endless(), send_timeout=0.05)
+    async with asyncio.timeout(30):
+        await stream({"type": "http", "method": "GET"}, silent, stalled)
+        await ended.wait()
+    assert metrics.LISTENERS_STALLED._value.get() == before + 1

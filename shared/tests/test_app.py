@@ -244,7 +244,7 @@ async def test_one_request_too_many_is_told_when_to_come_again(monkeypatch: pyte
 
     served: list[LimitRequests] = []
     monkeypatch.setattr(module, "collect_rarely", lambda: None)
-    monkeypatch.setattr(module.uvicorn, "run", lambda served_app, **_: served.append(served_app))
+    monkeypatch.setattr("uvicorn.run", lambda served_app, **_: served.append(served_app))
     serve(app, "127.0.0.1", 1, limit_concurrency=1)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(served[0]), base_url="http://test") as client:
         first = asyncio.create_task(client.get("/v1/slow"))

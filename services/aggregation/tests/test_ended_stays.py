@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -41,10 +42,8 @@ def tell(database: Database, story: list[tuple[dict[str, Any], int]], remembered
             at += timedelta(seconds=EVERY_S)
             one = [EstimateResult.model_validate(result("k1", at=at, **shown))]
             known = windows if remembered else Windows()
-            database.write(
-                lambda connection, now=at, one=one, w=known: record_in(connection, one, now, Rules(), 600, w)
-            )  # type: ignore[misc]  # bound now
-            database.write(lambda connection, now=at: pass_time(connection, ["k1"], now, Rules()))  # type: ignore[misc]  # bound now
+            database.write(partial(record_in, results=one, now=at, rules=Rules(), stale_after_s=600, windows=known))
+            database.write(partial(pass_time, space_ids=["k1"], now=at, rules=Rules()))
 
 
 def stays(database: Database) -> list[tuple[str, int, int | None]]:

@@ -8,7 +8,7 @@ import pytest
 
 from deploy.compose import admin
 from shared.settings import require_strong_password
-from shared.tokens import Keyring, Role
+from shared.tokens import BadToken, Keyring, Role, Signer
 
 OWNERS: dict[str, int] = {}
 
@@ -75,3 +75,16 @@ def test_without_keys_token_says_what_makes_them(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(admin, "FOLDER", tmp_path)
     with pytest.raises(SystemExit, match="deploy/compose/start"):
         admin.main(["token", "--role", "viewer"])
+
+
+def test_a_key_or_password_that_is_removed_is_made_anew_and_the_old_one_ends(folder: Path) -> None:
+    token = Signer(folder, "cli").mint("ana", Role.ADMIN)
+    urls = {service: (folder / service / "redis_url").read_text() for service in admin.SERVICES}
+    (folder / "private" / "cli.pem").unlink()
+    (folder / "redis" / "aggregation").unlink()
+    admin.make_secrets(folder)
+    with pytest.raises(BadToken):
+        Keyring(folder).identify(token, "aggregation")
+    assert Keyring(folder).identify(Signer(folder, "cli").mint("ana", Role.ADMIN), "aggregation").role == Role.ADMIN
+    changed = {service for service in admin.SERVICES if (folder / service / "redis_url").read_text() != urls[service]}
+    assert changed == {"aggregation"}

@@ -178,7 +178,7 @@ def test_a_wrong_secret_and_an_unknown_camera_are_answered_alike(ingest: Ingest,
     ],
 )
 def test_credentials_that_are_no_credentials_are_401(ingest: Ingest, authorization: str) -> None:
-    headers = {"Authorization": authorization.encode("latin-1")} if authorization else {}
+    headers = [(b"Authorization", authorization.encode("latin-1"))] if authorization else []
     answer = ingest.client.put("/v1/cameras/c1/frames/a", content=photo(), headers=headers)
     assert (answer.status_code, answer.headers["WWW-Authenticate"].split()[0]) == (401, "Basic")
 

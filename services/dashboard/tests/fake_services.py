@@ -122,6 +122,8 @@ class FakeServices:
         raw = request.content
         body = json.loads(raw) if raw[:1] == b"{" else raw
         self.asked.append((request.method, path, caller, body))
+        if path.endswith("/events"):
+            return httpx.Response(503, json={"detail": "too many"})  # so the page asks by itself
         if path in self.refuse:
             status, detail = self.refuse[path]
             return httpx.Response(status, json={"detail": detail})

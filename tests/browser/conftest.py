@@ -1,0 +1,112 @@
+"""A real browser on the real page, whose neighbours are the dashboard's fake services; skipped by name without one."""
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from services.dashboard.main import FOLDER, create_app
+from services.dashboard.settings import Settings
+from services.dashboard.tests.fake_services import AGGREGATION, CLASSIFIER, INGEST, FakeServices
+from shared.database import migrate
+from shared.testing import free_port, wait_until
+from shared.tokens import Keyring
+
+sync_api: Any = pytest.importorskip("playwright.sync_api", reason="no playwright: `make setup` enables this")
+
+PASSWORD = "four warm paws here"
+Open = Callable[..., Any]
+
+
+class Site:
+    """A running page with its address and its neighbours."""
+
+    def __init__(self, address: str, services: FakeServices, first_link: Path) -> None:
+        self.address = address
+        self.services = services
+        self.first_link = first_link
+
+
+@pytest.fixture(scope="module")
+def site(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The page, served on loopback."""
+    port = free_port()
+    settings = Settings(
+        data=tmp_path_factory.mktemp("data"),
+        base_port=port,
+        keys=keys,
+        ingest_url=f"http://127.0.0.1:{INGEST}",
+        classifier_url=f"http://127.0.0.1:{CLASSIFIER}",
+        aggregation_url=f"http://127.0.0.1:{AGGREGATION}",
+        request_timeout_s=5,
+    )
+    migrate(settings.database_url, FOLDER / "migrations")
+    services = FakeServices(Keyring(keys))
+    app = create_app(settings, services.transport())
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    wait_until("the page answers", lambda: server.started)
+    yield Site(f"http://127.0.0.1:{port}", services, settings.folder / "first-link")
+    server.should_exit = True
+    thread.join(timeout=15)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Debian's Chromium."""
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("no Chromium: `apt-get install chromium` enables this")
+    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(site: Site, chromium: Any, log_in: dict[str, object]) -> Iterator[Open]:
+    """A function that opens a page as the administrator Marta; fails on any error that the browser tells of."""
+    contexts, errors = [], []
+
+    def open_one(path: str, **options: object) -> Any:
+        settings = {"locale": "en", "viewport": {"width": 1440, "height": 900}, **options}
+        context = chromium.new_context(base_url=site.address, storage_state=log_in, **settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda line: errors.append(line.text) if "Content Security" in line.text else None)
+        page.goto(path)
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture(scope="module")
+def log_in(site: Site, chromium: Any) -> dict[str, object]:
+    """Make the administrator by the first link, log in as a person would, and return the browser's cookies."""
+    context = chromium.new_context(base_url=site.address, locale="en")
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    page.goto(site.first_link.read_text().strip())
+    page.get_by_label("Name").fill("Marta")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_label("The password again").fill(PASSWORD)
+    page.get_by_role("button", name="Make my account").click()
+    page.get_by_label("Name").fill("Marta")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Log in", exact=True).click()
+    page.get_by_role("heading", name="Now").wait_for()
+    state: dict[str, object] = context.storage_state()
+    context.close()
+    return state

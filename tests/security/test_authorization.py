@@ -16,11 +16,11 @@ from shared.testing import TokenFor
 from shared.tokens import Role
 
 # Callers by what they send. A camera's credentials mean something to camera_ingest alone.
-ALL = {"anonymous", "camera", "viewer", "operator", "admin", "service"}
+ALL = {"anonymous", "camera", "viewer", "operator", "admin", "image_classifier", "aggregation"}
 VIEWERS = {"viewer", "operator", "admin"}
 OPERATORS = {"operator", "admin"}
 ADMINS = {"admin"}
-SERVICES = {"service"}
+SERVICES = {"image_classifier", "aggregation"}
 CAMERAS = {"camera"}
 
 RULES: dict[str, dict[str, set[str]]] = {
@@ -43,8 +43,8 @@ RULES: dict[str, dict[str, set[str]]] = {
         "GET /v1/audit/hours": VIEWERS | SERVICES,
         "GET /v1/pipeline": VIEWERS,
         "GET /v1/retention": VIEWERS,
-        "POST /v1/images": SERVICES,
-        "POST /v1/settlements": SERVICES,
+        "POST /v1/images": {"image_classifier"},
+        "POST /v1/settlements": {"aggregation"},
     },
     "image_classifier": {
         "POST /v1/predictions": VIEWERS,
@@ -188,7 +188,6 @@ def _authorization(client: TestClient, service: str, caller: str, token_for: Tok
             client.delete("/v1/cameras/c1", headers=admin)
             secret = client.put("/v1/cameras/c1", json={"space_id": "k1"}, headers=admin).json()["secret"]
         return {"Authorization": "Basic " + base64.b64encode(f"c1:{secret}".encode()).decode()}
-    if caller == "service":
-        issuer = "image_classifier" if service == "aggregation" else "aggregation"
-        return {"Authorization": f"Bearer {token_for(Role.SERVICE, audience=service, issuer=issuer)}"}
+    if caller in SERVICES:
+        return {"Authorization": f"Bearer {token_for(Role.SERVICE, audience=service, issuer=caller)}"}
     return {"Authorization": f"Bearer {token_for(caller)}"}

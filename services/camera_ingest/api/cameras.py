@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import Row
 
 from services.camera_ingest import store
-from services.camera_ingest.api.dependencies import NAME, CameraId, Ingest
+from services.camera_ingest.api.dependencies import NAME, CameraId, Cursor, Ingest
 from shared.auth import Admin, Viewer
 from shared.database import now
 from shared.messages import isoformat
@@ -67,7 +67,7 @@ def put_camera(camera_id: CameraId, choice: CameraChoice, admin: Admin, parts: I
 def list_cameras(
     viewer: Viewer,
     parts: Ingest,
-    cursor: Annotated[str, Query(max_length=64, pattern=r"^[A-Za-z0-9._-]*$")] = "",
+    cursor: Cursor = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> CameraPage:
     """List cameras by id."""

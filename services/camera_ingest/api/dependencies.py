@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Path, Request, Security
+from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security.http import HTTPBase
+from pydantic import AfterValidator
 
 from services.camera_ingest import metrics, store
 from services.camera_ingest.capacity import Capacity
@@ -49,6 +50,15 @@ async def _parts(request: Request) -> Parts:  # a coroutine costs no change of t
 
 
 Ingest = Annotated[Parts, Depends(_parts)]
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():  # PostgreSQL takes no NUL
+        raise ValueError("is no cursor that this service gave")
+    return text
+
+
+Cursor = Annotated[str, Query(max_length=64), AfterValidator(_printable)]
 
 
 def camera_credentials(request: Request) -> tuple[str | None, str] | None:

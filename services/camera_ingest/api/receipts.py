@@ -12,6 +12,7 @@ from sqlalchemy import Row
 from services.camera_ingest import store
 from services.camera_ingest.api.dependencies import (
     NAME,
+    Cursor,
     Ingest,
     Parts,
     ReceiptPath,
@@ -122,7 +123,7 @@ def list_receipts(
     camera_id: Annotated[str | None, Query(max_length=64, pattern=NAME)] = None,
     since: Annotated[AwareDatetime | None, Query(description="Received at or after.")] = None,
     newest_first: Annotated[bool, Query(description="Begin with the newest.")] = False,
-    cursor: Annotated[str, Query(max_length=64, pattern=r"^[0-9a-f-]*$")] = "",
+    cursor: Cursor = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> ReceiptPage:
     """List frames in the order in which they were received, or the newest first."""

@@ -13,7 +13,7 @@ from services.image_classifier.decode import Picture
 from services.image_classifier.micro_batch import MicroBatcher
 from services.image_classifier.model_version import ModelVersion, Prediction
 from services.image_classifier.settings import Settings
-from services.image_classifier.store import load_default
+from services.image_classifier.shipped import load_default
 
 
 @dataclass(frozen=True, slots=True)

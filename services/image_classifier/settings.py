@@ -3,20 +3,28 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import ServiceSettings
+from shared.settings import ServiceSettings, require_strong_password
 
 
 def _port_after_base(number: int) -> Any:
     return lambda earlier: earlier["base_port"] + number
 
 
+def _database_url(earlier: dict[str, Any]) -> str:
+    return f"sqlite:///{earlier['data']}/image_classifier/image_classifier.db"
+
+
 class Settings(ServiceSettings):
     """Settings of the classifier's two processes."""
 
     model_config = SettingsConfigDict(env_prefix="HUELLA_CLASSIFIER_")
+
+    database_url: str = Field(
+        default_factory=_database_url, description="SQLite or PostgreSQL URL; a file in the data folder by default."
+    )
 
     port: int = Field(
         default_factory=_port_after_base(2), ge=1, le=65535, description="Port of the HTTP service; base port + 2."
@@ -59,3 +67,8 @@ class Settings(ServiceSettings):
     )
     decoders: int = Field(2, ge=1, le=64, description="Images that the HTTP service decodes at the same time.")
     batch_limit: int = Field(16, ge=1, le=64, description="Most images of one forward pass of the HTTP service.")
+
+    @field_validator("database_url")
+    @classmethod
+    def _strong(cls, url: str) -> str:
+        return require_strong_password(url)

@@ -6,6 +6,7 @@ whoever supervises it starts a fresh one; what it held is offered again by inges
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -18,7 +19,7 @@ from services.image_classifier import images
 from services.image_classifier.classify import Decode, PublishFailed, Tools, classify_frames
 from services.image_classifier.decode import decode
 from services.image_classifier.settings import Settings
-from services.image_classifier.store import load_default
+from services.image_classifier.shipped import load_default
 from shared import logs
 from shared.broker import (
     CLASSIFY_FRAMES,
@@ -28,10 +29,13 @@ from shared.broker import (
     messages_waiting,
     worker_arguments,
 )
+from shared.database import Database, migrate
 from shared.tokens import ServiceToken, Signer
 from shared.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
+
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def main() -> None:
@@ -42,6 +46,8 @@ def main() -> None:
 def run(settings: Settings, decode: Decode = decode) -> None:
     """Run a worker until SIGTERM; the task in hand is finished first."""
     logs.configure("image_classifier", settings.log_format, settings.log_level)
+    migrate(settings.database_url, MIGRATIONS)
+    database = Database(settings.database_url)
     app = create_celery("image_classifier", settings.broker_url)
     tools = Tools(
         ingest_url=settings.ingest_url,
@@ -74,7 +80,10 @@ def run(settings: Settings, decode: Decode = decode) -> None:
     watchdog.start()
     log.info("worker starts", model=tools.model.manifest.name, version=tools.model.manifest.version)
     # Quiet, because the banner is no JSON.
-    app.worker_main(["--quiet", *worker_arguments(CLASSIFY_FRAMES)])
+    try:
+        app.worker_main(["--quiet", *worker_arguments(CLASSIFY_FRAMES)])
+    finally:
+        database.close()
 
 
 def publisher(app: Celery) -> Callable[[dict[str, object]], None]:

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from services.image_classifier import store
+from services.image_classifier import shipped
 from services.image_classifier.api.predictions import serving
 from services.image_classifier.api.problems import problems
 from services.image_classifier.model_version import Calibration, ManifestThresholds, Priors
@@ -82,7 +82,7 @@ def list_models(
     cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before.")] = None,
 ) -> ModelPage:
     """In the order of name and version."""
-    versions = list(store.every(loaded.settings.models))
+    versions = list(shipped.every(loaded.settings.models))
     keys = [f"{version.manifest.name}/{version.manifest.version}" for version in versions]
     start = next((n for n, key in enumerate(keys) if cursor is None or key > cursor), len(keys))
     items = [ModelSummary(**_summary(version, loaded.settings)) for version in versions[start : start + limit]]
@@ -95,14 +95,14 @@ def list_models(
 )
 def get_model(name: str, version: str, caller: Viewer, loaded: Annotated[Serving, Depends(serving)]) -> ModelCard:
     """What it was trained and measured on, its thresholds, priors, digest and size."""
-    found = store.find(loaded.settings.models, name, version)
+    found = shipped.find(loaded.settings.models, name, version)
     if found is None:
         raise Problem(404, "not-found", "There is no such model version. /v1/models lists those that there are.")
     card = found.manifest.model_dump(include=set(ModelCard.model_fields))
     return ModelCard.model_validate(card | _summary(found, loaded.settings))
 
 
-def _summary(found: store.StoredVersion, settings: Settings) -> dict[str, str | int | bool]:
+def _summary(found: shipped.StoredVersion, settings: Settings) -> dict[str, str | int | bool]:
     manifest = found.manifest
     return {
         "name": manifest.name,

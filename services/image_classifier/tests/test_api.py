@@ -336,7 +336,7 @@ async def test_it_is_alive_and_ready_once_the_model_answers(
     app: FastAPI, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert (await client.get("/livez")).status_code == 200
-    assert (await client.get("/readyz")).json() == {"status": "ok", "checks": {"model": "ok"}}
+    assert (await client.get("/readyz")).json() == {"status": "ok", "checks": {"model": "ok", "database": "ok"}}
 
     def broken(pictures: Sequence[Picture]) -> list[Prediction]:
         raise RuntimeError("no model")

@@ -1,4 +1,4 @@
-"""The folder of model versions: `<name>/<version>/` with `model.onnx` and `manifest.json`."""
+"""The model versions that come with the service: folders `<name>/<version>/` with `model.onnx` and `manifest.json`."""
 
 import re
 from collections.abc import Iterator

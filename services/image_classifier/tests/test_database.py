@@ -1,0 +1,40 @@
+"""The classifier's database: its tables, and the leases by which processes take turns."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from services.image_classifier import tables
+from services.image_classifier.leases import hold_lease
+from services.image_classifier.main import MIGRATIONS
+from shared.database import Database, migrate
+
+AT = datetime(2026, 11, 22, 10, tzinfo=UTC)
+LEASE = timedelta(seconds=10)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    migrate(database_url, MIGRATIONS)
+    opened = Database(database_url)
+    yield opened
+    opened.close()
+
+
+def test_the_migrations_make_exactly_the_tables(database: Database) -> None:
+    with database.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+
+
+def test_a_lease_has_one_holder_until_it_ends(database: Database) -> None:
+    def hold(holder: str, at: datetime) -> bool:
+        return database.write(lambda connection: hold_lease(connection, "ticker", holder, at, LEASE))
+
+    assert hold("a", AT)
+    assert not hold("b", AT + timedelta(seconds=5))
+    assert hold("a", AT + timedelta(seconds=9))
+    assert not hold("b", AT + timedelta(seconds=15))
+    assert hold("b", AT + timedelta(seconds=20))

@@ -19,13 +19,14 @@ REDIS_DATA = Path("/redis")
 REDIS_USERS = Path(__file__).with_name("redis-users.acl")
 
 # User ids inside the containers, as in each Dockerfile and in docker-compose.yml.
-SERVICES = {"camera_ingest": 10001, "image_classifier": 10002, "aggregation": 10003}
+SERVICES = {"camera_ingest": 10001, "image_classifier": 10002, "aggregation": 10003, "dashboard": 10006}
+WITHOUT_QUEUE = {"dashboard"}
 REDIS = 10005
 DAY_S = 24 * 3600
 
 
 def make_secrets(folder: Path) -> None:
-    """Make what is missing in `folder`: keys, one password a service for Redis and PostgreSQL, Redis's user list.
+    """Make what is missing in `folder`: keys, passwords for PostgreSQL and Redis, Redis's user list.
 
     Every file has mode 0400 and belongs to its one reader; `trusted/` holds public keys and is for everyone.
     """
@@ -39,6 +40,8 @@ def make_secrets(folder: Path) -> None:
         _give(folder / "private" / f"{service}.pem", reader)
         password = _keep(folder / "postgres" / service, secrets.token_urlsafe(32), reader=0)
         _write(folder / service / "database_url", f"postgresql://{service}:{password}@postgres:5432/{service}", reader)
+        if service in WITHOUT_QUEUE:
+            continue
         password = _keep(folder / "redis" / service, secrets.token_urlsafe(32), reader=0)
         _write(folder / service / "redis_url", f"redis://{service}:{password}@redis:6379/0", reader)
         hashes[service] = hashlib.sha256(password.encode()).hexdigest()

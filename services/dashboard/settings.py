@@ -81,7 +81,6 @@ class Settings(ServiceSettings):
     thumbnail_s: float = Field(
         86400, gt=0, description="Time after which a small picture is removed and made anew if asked for."
     )
-    upload_bytes: int = Field(10 * 1024 * 1024, ge=1024, description="Most bytes of a photo that is tried.")
 
     @field_validator("database_url")
     @classmethod

@@ -19,12 +19,22 @@ from tests.system import System, free_base_port
 
 PROJECT = "huella-test"
 # How many of each: the kill test is about replicas that share the work.
-REPLICAS = {"camera-ingest": 2, "image-classifier": 1, "image-classifier-worker": 3, "aggregation": 2}
+REPLICAS = {"camera-ingest": 2, "image-classifier": 1, "image-classifier-worker": 3, "aggregation": 2, "dashboard": 1}
 SINGLE = ("aggregation-worker", "redis", "postgres", "gateway")
 START_S = 1800
 COMMAND_S = 300
-PROBES = {"ingest": "/v1/audit", "classifier": "/v1/models", "aggregation": "/v1/adoption-status"}
-FOLDERS = {"camera-ingest": "camera_ingest", "image-classifier": "image_classifier", "aggregation": "aggregation"}
+PROBES = {
+    "ingest": "/v1/audit",
+    "classifier": "/v1/models",
+    "aggregation": "/v1/adoption-status",
+    "dashboard": "/login",
+}
+FOLDERS = {
+    "camera-ingest": "camera_ingest",
+    "image-classifier": "image_classifier",
+    "aggregation": "aggregation",
+    "dashboard": "dashboard",
+}
 
 
 @dataclass(frozen=True)

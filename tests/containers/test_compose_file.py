@@ -10,7 +10,8 @@ from deploy.local.system import REPOSITORY
 FILE: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = FILE["services"]
 RUNNING = {name: service for name, service in SERVICES.items() if "profiles" not in service}
-OURS = ("camera-ingest", "image-classifier", "image-classifier-worker", "aggregation", "aggregation-worker")
+PAGE = "dashboard"
+OURS = ("camera-ingest", "image-classifier", "image-classifier-worker", "aggregation", "aggregation-worker", PAGE)
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -44,7 +45,8 @@ def test_only_the_gateway_can_be_reached_and_on_loopback_unless_told_otherwise()
 def test_a_service_holds_its_own_secrets_as_files_and_no_other(name: str) -> None:
     folder = name.removesuffix("-worker").replace("-", "_")
     sources = {secret["source"] for secret in SERVICES[name]["secrets"]}
-    assert sources == {f"{folder}_key", f"{folder}_redis_url", f"{folder}_database_url"}
+    queue = set() if name == PAGE else {f"{folder}_redis_url"}
+    assert sources == {f"{folder}_key", f"{folder}_database_url"} | queue
     words = ("PASSWORD", "SECRET", "TOKEN", "KEY=")
     assert not [key for key in SERVICES[name]["environment"] if any(w in key for w in words) and "FILE" not in key]
 

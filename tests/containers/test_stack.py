@@ -2,6 +2,7 @@
 
 import json
 import time
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -20,7 +21,7 @@ pytestmark = [pytest.mark.containers, pytest.mark.timeout(2400)]
 
 MEGABYTE = 1024 * 1024
 OUTAGE_S = 20
-SIZES_MB = {"camera-ingest": 400, "image-classifier": 600, "aggregation": 400}
+SIZES_MB = {"camera-ingest": 400, "image-classifier": 600, "aggregation": 400, "dashboard": 450}
 OURS = (*REPLICAS, "aggregation-worker")
 PROBLEM = "application/problem+json"
 
@@ -62,6 +63,10 @@ NOT_ROUTED = [
     "//v1/settlements",
     "/v1/cameras/..%2fsettlements",
     "/readyz",
+    "//metrics",
+    "/x/..%2fmetrics",
+    "/docs",
+    "/openapi.json",
 ]
 
 
@@ -91,12 +96,31 @@ def test_too_large_a_header_is_told_so(system: Stack) -> None:
     assert answer.json()["status"] == 431
 
 
-@pytest.mark.parametrize("service", FOLDERS)
+@pytest.mark.parametrize("service", [service for service in FOLDERS if service != "dashboard"])
 def test_each_service_has_its_page_behind_the_gateway(system: Stack, service: str) -> None:
     page = system.ingest.get(f"/docs/{service}")
     assert page.status_code == 200
     assert f"/docs/{service}/openapi.json" in page.text
     assert system.ingest.get(f"/docs/{service}/openapi.json").json()["paths"]
+
+
+def test_the_operators_page_is_behind_the_gateway_and_told_of_changes_at_once(system: Stack) -> None:
+    (container,) = system.containers("dashboard")
+    link = system.inside(container, "cat /data/dashboard/first-link").strip()
+    headers = {"Origin": system.address, "Accept": "text/html"}
+    with httpx.Client(base_url=system.address, headers=headers, timeout=30, trust_env=False) as person:
+        assert person.get("/").headers["location"] == "/login?next=/"
+        account = {"name": "Marta", "new": "four warm paws here", "again": "four warm paws here"}
+        assert person.post(urlsplit(link).path, data=account).status_code == 303
+        answer = person.post("/login", data={"name": "Marta", "password": account["new"]})
+        assert answer.headers["location"] == "/"
+        page = person.get("/")
+        assert (page.status_code, "Needs a look" in page.text or "No spaces yet" in page.text) == (200, True)
+        with person.stream("GET", "/events", headers={"Accept": "text/event-stream"}) as stream:
+            assert stream.headers["content-type"].startswith("text/event-stream")
+            system.aggregation.put("/v1/spaces/told", json={"name": "Told"})
+            events = (line for line in stream.iter_lines() if line.startswith("event:"))
+            assert next(events).split(":")[1].strip() in ("up", "change")
 
 
 DENIED = [

@@ -16,7 +16,7 @@ from shared.messages import MESSAGES
 from shared.tokens import make_keys
 from tests.contract.compatibility import openapi_problems, schema_problems
 
-SERVICES = ("camera_ingest", "image_classifier", "aggregation")
+SERVICES = ("camera_ingest", "image_classifier", "aggregation", "dashboard")
 
 
 def contracts() -> dict[str, dict[str, Any]]:

@@ -1,7 +1,10 @@
 #!/bin/sh
-# Run once, on an empty data folder: a role and a database a service, and no way into a neighbour's.
+# Run on an empty data folder: a role and a database a service, and no way into a neighbour's. What exists is kept, so
+# it can be run again when a service was added.
 set -eu
-for service in camera_ingest image_classifier aggregation; do
+for service in camera_ingest image_classifier aggregation dashboard; do
+  made=$(psql -At -U "$POSTGRES_USER" -d postgres -c "SELECT 1 FROM pg_database WHERE datname = '$service'")
+  [ -z "$made" ] || continue
   # The password goes in through a variable of psql: no argument list ever shows it.
   PASSWORD="$(cat "/run/postgres-secrets/$service")" psql -q -v ON_ERROR_STOP=1 -v service="$service" \
     -U "$POSTGRES_USER" -d postgres <<'SQL'

@@ -343,7 +343,7 @@ async def test_it_is_alive_and_ready_once_the_model_answers(
 
     monkeypatch.setattr(app.state.serving.model, "predict", broken)
     answer = await client.get("/readyz")
-    assert (answer.status_code, answer.json()["checks"]) == (503, {"model": "failed"})
+    assert (answer.status_code, answer.json()["checks"]) == (503, {"model": "failed", "database": "ok"})
 
 
 async def test_openapi_documents_every_answer_with_an_example_that_fits_its_schema(client: httpx.AsyncClient) -> None:

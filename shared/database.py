@@ -1,7 +1,8 @@
 """How a service opens its own database: SQLite by default, PostgreSQL by its URL, the same statements on both.
 
 All writes of a process go through one thread, and writes that wait at the same time share a commit: the cost of
-making them durable is paid once. Each write runs inside a savepoint, so a failing one never fails its neighbours.
+making them durable is paid once. A savepoint goes around all of them; only when one fails is each other one run again
+inside a savepoint of its own, so a failing one never fails its neighbours.
 """
 
 import fcntl
@@ -111,7 +112,8 @@ class Database:
     def submit(self, change: Callable[[Connection], T]) -> "Future[T]":
         """Queue `change` to be run in the next shared transaction; the result comes once it is durable.
 
-        `change` must do no network call and must not commit. Raises Problem 503 when too many wait.
+        `change` must do no network call, must not commit, and may be run more than once before its transaction commits.
+        Raises Problem 503 when too many wait.
         """
         future: Future[T] = Future()
         try:
@@ -151,7 +153,6 @@ class Database:
 
     def _commit_together(self, batch: "list[_Write]") -> "list[_Write]":
         """Run the writes in one transaction, tell their outcomes, and return those that are to be run once more."""
-        outcomes: list[tuple[_Write, Any, BaseException | None]] = []
         started = time.perf_counter()
         try:
             # SQLite takes its lock at once: one taken late can fail in the middle.
@@ -162,7 +163,7 @@ class Database:
                         f"SET LOCAL idle_in_transaction_session_timeout = {STANDS_STILL_MS};"
                         f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}"
                     )
-                outcomes.extend((write, *_run_alone(connection, write.change)) for write in batch)
+                outcomes = _run_together(connection, batch)
         except Exception as error:  # noqa: BLE001 - whatever failed the transaction is told to everyone who waits for it
             log.error("write transaction failed", writes=len(batch), error=str(error)[:300])
             for write in batch:
@@ -196,6 +197,24 @@ def _lost_a_race(failure: BaseException) -> bool:
     other one waits for.
     """
     return isinstance(failure, DBAPIError) and getattr(failure.orig, "sqlstate", None) in ("40P01", "40001", "55P03")
+
+
+def _run_together(connection: Connection, batch: list[_Write]) -> list[tuple[_Write, Any, BaseException | None]]:
+    outcomes: list[tuple[_Write, Any, BaseException | None]] = []
+    running = batch[0]
+    try:
+        with connection.begin_nested():
+            for write in batch:
+                running = write
+                outcomes.append((write, write.change(connection), None))
+        return outcomes
+    except Exception as error:
+        if isinstance(error, DBAPIError) and error.connection_invalidated:
+            raise
+        failed, failure = running, error
+    return [
+        (write, None, failure) if write is failed else (write, *_run_alone(connection, write.change)) for write in batch
+    ]
 
 
 def _run_alone(connection: Connection, change: Callable[[Connection], T]) -> tuple[T | None, BaseException | None]:

@@ -13,7 +13,7 @@ from typing import Self
 from services.camera_ingest.photo import Photo, inspect
 from shared.receipts import hour_of
 
-GATHERED = 128 * 1024
+GATHERED = 256 * 1024
 KNOWN_FOLDERS = 100
 
 

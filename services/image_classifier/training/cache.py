@@ -14,7 +14,7 @@ from tqdm import tqdm
 from services.image_classifier.decode import UndecodableImage, decode
 from services.image_classifier.training.photos import Photo, Photos, Pixels, read
 
-CACHE_SIZE: Final = 160
+CACHE_SIZE: Final = 192
 """Pixels a side in the cache: a little more than the model sees, so that crops keep detail."""
 
 

@@ -58,6 +58,11 @@ class Recipe:
     hold_out: tuple[str, ...] = ()
     """Sources that are never trained on, so that they can tell how the model does elsewhere."""
 
+    @property
+    def served_size(self) -> int:
+        """Pixels a side of the last epochs, which is what the model version will be given in service."""
+        return self.sizes[-1][0]
+
     def size(self, epoch: int) -> int:
         """Give the pixels a side of an epoch's pictures; epochs count from 0."""
         return next(size for size, until in self.sizes if epoch < until * self.epochs)
@@ -190,7 +195,7 @@ def train(
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     pool = Pool.of(cached(data, cache, CACHE_SIZE, frozenset({"train"})), without=recipe.hold_out)
-    held = cached(data, cache, SIZE, frozenset({"calibration"}))
+    held = cached(data, cache, recipe.served_size, frozenset({"calibration"}))
     held = held.of(np.flatnonzero([photo.source not in recipe.hold_out for photo in held.photos]))
     if start_from is not None:
         recipe = replace(recipe, start_from=hashlib.sha256(start_from.read_bytes()).hexdigest())
@@ -215,7 +220,7 @@ def train(
         "sources": sorted({pool.photos.photos[i].source for i in pool.chosen}),
         "recipe": _described(recipe),
     }
-    write_model_version(out, name, version, run.average, SIZE, held, trained_on)
+    write_model_version(out, name, version, run.average, recipe.served_size, held, trained_on)
     record(out, evaluate(data, out, everything=False))
 
 

@@ -43,6 +43,9 @@ profile: .venv/.tests ## Say where each process's time goes; flame graphs in bui
 bench-latency: .venv/.tests ## Measure the time from a camera's PUT to the status that shows it
 	$(PY) -m tests.benchmarks.latency
 
+screenshots: .venv/.tests ## Make a picture of every page of the demo into build/screenshots; needs Debian's chromium
+	@$(PY) -m tests.browser.screenshots $(ARGS)
+
 train: .venv-train/.trains ## Train a model version: DATA=folder of photos, OUT=folder to write
 	$(PY_TRAIN) -m services.image_classifier.training.train "$(DATA)" "$(OUT)" $(ARGS)
 
@@ -74,4 +77,4 @@ clean: ## Remove the environments and caches; the data in .huella stays
 .venv-rivals/.serves: tests/benchmarks/requirements-rivals.txt
 	@deploy/local/setup .venv-rivals $< && touch $@
 
-.PHONY: help demo up token setup test check contracts bench profile bench-latency train evaluate test-training setup-train compose-up test-containers lock clean
+.PHONY: help demo up token setup test check contracts bench profile bench-latency screenshots train evaluate test-training setup-train compose-up test-containers lock clean

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from services.dashboard.history import Day
 from services.dashboard.shapes import Span
@@ -55,6 +55,12 @@ def timeline(spans: Sequence[Span], since: datetime, until: datetime) -> list[Ba
             width = (end - start).total_seconds() / whole * WIDTH
             bands.append(Band(span.occupancy, start, end, span.probability, round(x, 2), round(max(width, 0.5), 2)))
     return bands
+
+
+def shortest(spans: Sequence[Span], choices: Sequence[int], now: datetime) -> int:
+    """Return the least of `choices`, hours before now in rising order, that shows all the spans, else the last."""
+    oldest = min((span.from_ for span in spans), default=now)
+    return next((hours for hours in choices if now - oldest <= timedelta(hours=hours)), choices[-1])
 
 
 def stacked(days: Sequence[Day]) -> Bars:

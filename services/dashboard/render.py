@@ -14,7 +14,7 @@ from services.dashboard import translate
 from services.dashboard.domain import THEMES, chosen_language
 from services.dashboard.settings import Settings
 from services.dashboard.store import Session
-from services.dashboard.words import Words
+from services.dashboard.words import PLACES, Words
 from shared.database import now
 from shared.messages import isoformat
 from shared.tokens import Role
@@ -45,7 +45,9 @@ class Renderer:
             extensions=["jinja2.ext.i18n"],
         )
         environment.install_gettext_translations(catalogue, newstyle=True)  # type: ignore[attr-defined]  # of the extension
-        environment.globals.update(words=words, speech=words.speech, language=language, static_version=self._version)
+        environment.globals.update(
+            words=words, speech=words.speech, places=PLACES, language=language, static_version=self._version
+        )
         environment.filters["iso"] = isoformat
         return environment, words
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from services.dashboard.domain import CameraSeen, Look, camera_fault, latest, looks
-from services.dashboard.shapes import Camera, Space, Status, Stay
+from services.dashboard.shapes import Camera, Change, Space, Species, Status, Stay
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,36 @@ class Numbers:
     free: int
     arrived: int
     left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Something that happened today: `arrived`, `left`, `decided`, `corrected` or `blind`."""
+
+    at: datetime
+    what: str
+    space_id: str
+    species: Species | None = None
+    state: str | None = None
+
+
+def told(today: Iterable[Stay], changes: Iterable[Change], midnight: datetime) -> list[Told]:
+    """Return what happened since `midnight`, the newest first.
+
+    Of occupancies only blindness: an animal that came is a stay, and doubt comes and goes by the minute.
+    """
+    found = []
+    for stay in today:
+        found += [Told(stay.from_, "arrived", stay.space_id, stay.species)]
+        found += [Told(stay.until, "left", stay.space_id, stay.species)] if stay.until else []
+    for change in changes:
+        if change.kind == "stay_decided":
+            found.append(Told(change.written_at, "decided", change.space_id, change.species, change.state))
+        elif change.kind == "correction":
+            found.append(Told(change.written_at, "corrected", change.space_id))
+        elif change.kind == "occupancy" and change.occupancy == "stale":
+            found.append(Told(change.written_at, "blind", change.space_id))
+    return sorted((one for one in found if one.at >= midnight), key=lambda one: one.at, reverse=True)
 
 
 def seen(camera: Camera) -> CameraSeen:

@@ -1,5 +1,7 @@
 """The design's words as people say them: occupancies, labels, states, reasons; a table each."""
 
+from dataclasses import dataclass
+
 from services.dashboard.translate import Speech
 
 
@@ -8,6 +10,28 @@ def _(message: str) -> str:
     return message
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A page that the navigation leads to, with the addresses `below` it; on a phone's bar only if `on_phone`.
+
+    What is not on the phone's bar, which has room for six, is in its menu.
+    """
+
+    address: str
+    icon: str
+    title: str
+    below: tuple[str, ...] = ()
+    on_phone: bool = True
+
+
+PLACES = (
+    Place("/", "now", _("Now"), below=("/spaces",)),
+    Place("/review", "review", _("Review")),
+    Place("/try", "try", _("Try a photo")),
+    Place("/history", "history", _("History")),
+    Place("/health", "health", _("Health")),
+    Place("/setup", "setup", _("Set-up"), below=("/cameras",)),
+)
 OCCUPANCY = {
     "cat": _("Cat"),
     "dog": _("Dog"),
@@ -75,10 +99,6 @@ DONE = {
     "left_everywhere": _("You are logged out everywhere."),
     "welcome": _("Your account is ready. Please log in."),
 }
-CHANGE = {
-    "opened": {"cat": _("a cat arrived"), "dog": _("a dog arrived")},
-    "closed": {"cat": _("a cat left"), "dog": _("a dog left")},
-}
 
 
 class Words:
@@ -89,6 +109,9 @@ class Words:
 
     def _word(self, table: dict[str, str], key: str) -> str:
         return self.speech.gettext(table[key]) if key in table else key
+
+    def place(self, place: Place) -> str:
+        return self.speech.gettext(place.title)
 
     def occupancy(self, key: str) -> str:
         return self._word(OCCUPANCY, key)

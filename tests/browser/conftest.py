@@ -1,9 +1,8 @@
 """A real browser on the real page, whose neighbours are the dashboard's fake services; skipped by name without one."""
 
-import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ from services.dashboard.tests.fake_services import AGGREGATION, CLASSIFIER, INGE
 from shared.database import migrate
 from shared.testing import free_port, wait_until
 from shared.tokens import Keyring
+from tests.browser.people import administrator, launched
 
 sync_api: Any = pytest.importorskip("playwright.sync_api", reason="no playwright: `make setup` enables this")
 
-PASSWORD = "four warm paws here"
 Open = Callable[..., Any]
 
 
@@ -60,14 +59,12 @@ def site(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """Debian's Chromium."""
-    found = shutil.which("chromium")
-    if found is None:
-        pytest.skip("no Chromium: `apt-get install chromium` enables this")
-    flags = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=flags)
+    with ExitStack() as stack:
+        try:
+            browser = stack.enter_context(launched(stack.enter_context(sync_api.sync_playwright())))
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -94,19 +91,5 @@ def open_page(site: Site, chromium: Any, log_in: dict[str, object]) -> Iterator[
 
 @pytest.fixture(scope="module")
 def log_in(site: Site, chromium: Any) -> dict[str, object]:
-    """Make the administrator by the first link, log in as a person would, and return the browser's cookies."""
-    context = chromium.new_context(base_url=site.address, locale="en")
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    page.goto(site.first_link.read_text().strip())
-    page.get_by_label("Name").fill("Marta")
-    page.get_by_label("Password", exact=True).fill(PASSWORD)
-    page.get_by_label("The password again").fill(PASSWORD)
-    page.get_by_role("button", name="Make my account").click()
-    page.get_by_label("Name").fill("Marta")
-    page.get_by_label("Password", exact=True).fill(PASSWORD)
-    page.get_by_role("button", name="Log in", exact=True).click()
-    page.get_by_role("heading", name="Now").wait_for()
-    state: dict[str, object] = context.storage_state()
-    context.close()
-    return state
+    """The cookies of the administrator Marta."""
+    return administrator(chromium, site.address, site.first_link.read_text().strip())

@@ -25,13 +25,17 @@ router = APIRouter(tags=["pages"])
 CHOICES = (7, 30, 90)
 MOST_STAYS = 5000
 Days = Annotated[int, Query(ge=1, le=366)]
+DaysShown = Annotated[int, Query(ge=0, le=366)]
 
 
 @router.get("/history", response_class=HTMLResponse, name="history")
-async def show_history(request: Request, viewer: Viewer, parts: PartsOf, days: Days = 30) -> HTMLResponse:
-    """Show the last days."""
+async def show_history(request: Request, viewer: Viewer, parts: PartsOf, days: DaysShown = 0) -> HTMLResponse:
+    """Show the last days: a month, or a week while nothing older is known."""
     moment, zone = moment_of(request), ZoneInfo(parts.settings.time_zone)
-    stays = await _stays(request, viewer.person, parts, days)
+    stays = await _stays(request, viewer.person, parts, days or CHOICES[1])
+    if not days:
+        week_ago = moment - timedelta(days=CHOICES[0] - 1)
+        days = CHOICES[0] if all(stay.from_ >= week_ago for stay in stays) else CHOICES[1]
     table = by_day(stays, days, moment, zone)
     ended = lengths(stays)
     return parts.renderer.page(

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Request
@@ -15,15 +14,15 @@ from services.dashboard.clients import ServiceDown
 from services.dashboard.live import TooManyListeners
 from services.dashboard.parts import Parts, PartsOf
 from services.dashboard.render import moment_of
-from services.dashboard.shapes import Camera, Change
+from services.dashboard.shapes import Camera
 from services.dashboard.store import Person
-from services.dashboard.tiles import numbers, tiles
+from services.dashboard.tiles import numbers, tiles, told
 from shared.database import now
 from shared.problem import Problem
 
 router = APIRouter(tags=["pages"])
 
-TOLD = {"occupancy", "stay_opened", "stay_added", "stay_closed", "stay_decided", "correction"}
+MOST_TOLD = 30
 
 
 @router.get("/", response_class=HTMLResponse, name="now")
@@ -43,7 +42,7 @@ async def show_now(request: Request, viewer: Viewer, parts: PartsOf) -> HTMLResp
         as_of=shown.status.as_of,
         tiles=tiles(shown.status, cameras or [], moment),
         numbers=numbers(shown.status, shown.today, midnight),
-        changes=_told(shown.status.changes, midnight),
+        changes=told(shown.today, shown.status.changes, midnight)[:MOST_TOLD],
         names={space.id: space.name for space in shown.status.spaces},
     )
 
@@ -54,11 +53,6 @@ async def cameras_or_none(parts: Parts, person: Person) -> list[Camera] | None:
         return await parts.ingest.cameras(person)
     except ServiceDown:
         return None
-
-
-def _told(changes: list[Change], midnight: datetime) -> list[Change]:
-    recent = [change for change in changes if change.kind in TOLD and change.written_at >= midnight]
-    return sorted(recent, key=lambda change: -change.sequence)[:30]
 
 
 @router.get("/events", response_class=EventSourceResponse, name="events")

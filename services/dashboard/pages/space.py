@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from services.dashboard.access import Form, Operator, Viewer, text
-from services.dashboard.charts import timeline
+from services.dashboard.charts import shortest, timeline
 from services.dashboard.domain import safe_next
 from services.dashboard.pages.answers import see, whole_number
 from services.dashboard.pages.now import cameras_or_none
@@ -21,7 +21,7 @@ router = APIRouter(tags=["pages"])
 
 SpaceId = Annotated[str, Path(max_length=64)]
 PHOTOS = 24
-HOURS = (6, 24, 168)
+HOURS = (1, 6, 24, 168)
 
 
 @router.get("/spaces/{space_id}", response_class=HTMLResponse, name="space")
@@ -30,12 +30,12 @@ async def show_space(
     space_id: SpaceId,
     viewer: Viewer,
     parts: PartsOf,
-    hours: Annotated[int, Query(ge=1, le=168)] = 24,
+    hours: Annotated[int, Query(ge=0, le=168)] = 0,
     photos: Annotated[int, Query(ge=1, le=200)] = PHOTOS,
 ) -> HTMLResponse:
-    """Show one space."""
+    """Show one space; its timeline by default as long as what is known of it, a day at most."""
     moment = moment_of(request)
-    since = moment - timedelta(hours=hours)
+    since = moment - timedelta(hours=hours or 24)
     person = viewer.person
     space, spans, estimates, stays, cameras = await asyncio.gather(
         parts.aggregation.space(person, space_id),
@@ -44,6 +44,9 @@ async def show_space(
         parts.aggregation.stays(person, 20, space_id=space_id),
         cameras_or_none(parts, person),
     )
+    if not hours:  # what is known of a new space should not be a thin line at the end of an empty day
+        hours = shortest(spans, HOURS[:3], moment)
+        since = moment - timedelta(hours=hours)
     shown = await parts.live.status(person)
     here = (
         [one for one in tiles(shown.status, cameras or [], moment) if one.space.id == space_id] if shown.status else []

@@ -30,6 +30,10 @@ function fingerprint(element) {
   const copy = element.cloneNode(true);
   for (const time of copy.querySelectorAll("time[data-ago]")) time.textContent = "";
   for (const details of copy.querySelectorAll("details")) details.removeAttribute("open");
+  for (const image of copy.querySelectorAll("img[data-coming]")) {
+    image.setAttribute("src", image.dataset.coming);
+    image.removeAttribute("data-coming");
+  }
   copy.classList.remove("is-new");
   return copy.outerHTML;
 }
@@ -39,12 +43,35 @@ function beingUsed(element) {
   return element.contains(active) && active.matches("input, select, textarea");
 }
 
+// The picture before stays until the new one is there: what is taken in would else be grey for a moment.
+function keepPictures(before, node) {
+  const old = [...before.querySelectorAll("img")];
+  [...node.querySelectorAll("img")].forEach((image, index) => {
+    const shown = old[index];
+    if (!shown) return;
+    const coming = image.getAttribute("src");
+    const wanted = shown.dataset.coming ?? shown.getAttribute("src");
+    image.replaceWith(shown);
+    shown.alt = image.alt;
+    if (coming === wanted) return;
+    shown.dataset.coming = coming;
+    const loading = new Image();
+    loading.onload = loading.onerror = () => {
+      if (shown.dataset.coming !== coming) return; // a still newer one is on its way
+      shown.src = coming;
+      delete shown.dataset.coming;
+    };
+    loading.src = coming;
+  });
+}
+
 function swap(old, fresh) {
   if (fingerprint(old) === fingerprint(fresh) || beingUsed(old)) return old;
   const open = [...old.querySelectorAll("details[open][id]")].map((one) => one.id);
   const focused = old.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
   for (const id of open) fresh.querySelector(`#${CSS.escape(id)}`)?.setAttribute("open", "");
   const node = document.importNode(fresh, true);
+  keepPictures(old, node);
   old.replaceWith(node);
   if (focused) node.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   return node;
@@ -57,7 +84,8 @@ function swapList(old, fresh) {
     const before = kept.get(node.dataset.key) ?? document.querySelector(`[data-key="${CSS.escape(node.dataset.key)}"]`);
     if (before && fingerprint(before) === fingerprint(node)) return before;
     const changed = document.importNode(node, true);
-    if (before?.querySelector(".tile-what")?.textContent !== node.querySelector(".tile-what")?.textContent) changed.classList.add("is-new");
+    if (before?.querySelector(".occupancy")?.textContent !== node.querySelector(".occupancy")?.textContent) changed.classList.add("is-new");
+    if (before) keepPictures(before, changed);
     return changed;
   });
   const same = nodes.length === old.children.length && nodes.every((node, index) => node === old.children[index]);

@@ -1,0 +1,156 @@
+"""`make screenshots`: every page at two widths, light and dark, of the demo with drawn scenes, in build/screenshots.
+
+The demo's shelter with what a shelter has besides: a camera that went silent, one that never sent, a photo that nobody
+can read, a reserved animal, a correction. `--docs` also writes the two pictures that the README shows.
+"""
+
+import io
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+from deploy.local.scenes import draw, to_jpeg
+from deploy.local.showing import PACE, Demo, opened
+from deploy.local.story import SPACES, DrawnPhotos, Story
+from deploy.local.system import REPOSITORY
+from deploy.local.system import System as Local
+from shared.testing import wait_until
+from tests.browser.people import PATIENCE_MS, administrator, launched
+from tests.system import System, running_system
+
+OUT = REPOSITORY / "build" / "screenshots"
+WIDTHS = {1440: 900, 390: 844}
+THEMES = ("light", "dark")
+SHOWN_S = 100.0  # for how long the demo goes on before the first picture
+PAGES = {
+    "now": "/",
+    "space": "/spaces/room",
+    "space-stale": "/spaces/puppies",
+    "review": "/review",
+    "try": "/try",
+    "history": "/history",
+    "health": "/health",
+    "setup": "/setup",
+    "camera": "/cameras/k1-door",
+    "camera-waiting": "/cameras/yard-gate",
+    "people": "/people",
+    "me": "/me",
+    "nothing-here": "/spaces/nowhere",
+}
+DOCS = {"now-1440-light": "page-now.webp", "space-390-dark": "page-phone.webp"}
+PHONE_HEIGHT = 1500
+LARGEST_BYTES = 150_000
+
+app = typer.Typer(add_completion=False)
+
+
+def trouble(system: System) -> None:
+    """Add to the demo's shelter what needs a look."""
+    system.space("puppies", name="Puppy room", stale_after_s=20)
+    silent = system.camera("puppies-door", "puppies")
+    for number in range(4):
+        silent.put(f"p{number}", to_jpeg(draw("dog", 90 + number, (1280, 720))))
+    silent.put("torn", to_jpeg(draw("dog", 99, (1280, 720)))[:-9000])
+    system.camera("yard-gate", "yard")
+
+
+def decisions(system: System) -> None:
+    """Decide about a stay and correct a photo, as an operator would."""
+    stay = next(system.items(system.aggregation, "/v1/stays", open="true", space_id="room"))
+    fields = {"state": "reserved", "number_of_animals": 2, "note": "For the Ortiz family, Saturday"}
+    version = {"If-Match": f'"{stay["version"]}"'}
+    system.aggregation.patch(f"/v1/stays/{stay['id']}", json=fields, headers=version).raise_for_status()
+    frame = next(system.items(system.aggregation, "/v1/spaces/room/estimates"))
+    system.aggregation.put(f"/v1/estimates/{frame['receipt']}/correction", json={"label": "both"}).raise_for_status()
+
+
+@contextmanager
+def showing(seconds: float) -> Iterator[tuple[System, Demo]]:
+    """Run the demo's shelter, after so many seconds of it, for the length of a `with`."""
+    cameras = [camera for space in SPACES for camera in space.cameras]
+    with tempfile.TemporaryDirectory() as folder, running_system(Path(folder), PACE) as system:
+        local = Local(data=system.data, base_port=system.base_port, keys=system.data / "keys")
+        with opened(local, Story(), DrawnPhotos(cameras)) as demo:
+            trouble(system)
+            until = time.monotonic() + seconds
+            wait_until("the demo has shown enough", lambda: time.monotonic() > until, seconds + 60, every_s=1)
+            wait_until("somebody is in the room", lambda: _anybody(system), 120, every_s=1)
+            decisions(system)
+            yield system, demo
+
+
+def _anybody(system: System) -> bool:
+    return bool(list(system.items(system.aggregation, "/v1/stays", open="true", space_id="room")))
+
+
+def shoot(page: Any, path: str, width: int) -> bytes:
+    """Return the whole of a page as PNG, everything on it loaded and the phone's bar at its end."""
+    page.set_viewport_size({"width": width, "height": WIDTHS[width]})
+    page.goto(path)
+    if path == "/try":
+        page.get_by_label("Drop a picture here, or choose one").set_input_files(
+            {"name": "kennel.jpg", "mimeType": "image/jpeg", "buffer": to_jpeg(draw("cat", 5, (1280, 720)))}
+        )
+        page.locator("#result").wait_for()
+    height = page.evaluate("document.documentElement.scrollHeight")
+    page.set_viewport_size({"width": width, "height": min(max(height, WIDTHS[width]), 8000)})
+    page.wait_for_function("[...document.images].every((image) => image.complete)")
+    picture: bytes = page.screenshot()
+    return picture
+
+
+@app.command()
+def main(
+    docs: Annotated[bool, typer.Option("--docs", help="Also write the README's pictures.")] = False,
+    seconds: Annotated[float, typer.Option(help="Seconds of the demo before the first picture.")] = SHOWN_S,
+) -> None:
+    """Write the pictures, and fail if a page is wider than its window."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    too_wide = []
+    with showing(seconds) as (system, _), sync_playwright() as playwright, launched(playwright) as browser:
+        address = f"http://127.0.0.1:{system.base_port}"
+        cookies = administrator(browser, address, (system.data / "dashboard" / "first-link").read_text().strip())
+        for width in WIDTHS:
+            for theme in THEMES:
+                context = browser.new_context(
+                    base_url=address, storage_state=cookies, color_scheme=theme, locale="en", reduced_motion="reduce"
+                )
+                page = context.new_page()
+                page.set_default_timeout(PATIENCE_MS)
+                for name, path in PAGES.items():
+                    picture = shoot(page, path, width)
+                    (OUT / f"{name}-{width}-{theme}.png").write_bytes(picture)
+                    if page.evaluate("document.documentElement.scrollWidth") > width:
+                        too_wide.append(f"{name} at {width}")
+                    if docs and f"{name}-{width}-{theme}" in DOCS:
+                        write_docs(picture, DOCS[f"{name}-{width}-{theme}"])
+                context.close()
+    print(f"{len(PAGES) * len(WIDTHS) * len(THEMES)} pictures in {OUT}")
+    if too_wide:
+        print(f"Wider than the window: {', '.join(too_wide)}")
+        raise typer.Exit(1)
+
+
+def write_docs(picture: bytes, name: str) -> None:
+    """Write a picture of the documentation, small enough for a repository."""
+    image = Image.open(io.BytesIO(picture)).convert("RGB")
+    image = image.crop((0, 0, image.width, min(image.height, PHONE_HEIGHT)))
+    small = io.BytesIO()
+    for quality in range(85, 30, -5):
+        small = io.BytesIO()
+        image.save(small, "WEBP", quality=quality)
+        if small.tell() < LARGEST_BYTES:
+            break
+    (REPOSITORY / "docs" / "pictures").mkdir(exist_ok=True)
+    (REPOSITORY / "docs" / "pictures" / name).write_bytes(small.getvalue())
+
+
+if __name__ == "__main__":
+    app()

@@ -48,7 +48,7 @@ DOCS = {"now-1440-light": "page-now.webp", "space-390-dark": "page-phone.webp"}
 PHONE_HEIGHT = 1500
 LARGEST_BYTES = 150_000
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def trouble(system: System) -> None:
@@ -101,7 +101,8 @@ def shoot(page: Any, path: str, width: int) -> bytes:
         page.locator("#result").wait_for()
     height = page.evaluate("document.documentElement.scrollHeight")
     page.set_viewport_size({"width": width, "height": min(max(height, WIDTHS[width]), 8000)})
-    page.wait_for_function("[...document.images].every((image) => image.complete)")
+    loaded = "[...document.images].every((image) => image.complete)"  # asked again: the page's policy forbids waiting
+    wait_until(f"every picture of {path} is there", lambda: page.evaluate(loaded), every_s=0.2)
     picture: bytes = page.screenshot()
     return picture
 

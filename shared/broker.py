@@ -1,7 +1,7 @@
 """The queue's rules, one set for whoever publishes or consumes.
 
 The broker is a doorbell that may forget: tasks are acknowledged on receipt, nothing is retried by Celery, and only
-ingest's relay offers again. Each setting's reason is beside it.
+ingest's relay, and for batches the classifier's bell, offer again. Each setting's reason is beside it.
 """
 
 from typing import Any
@@ -13,13 +13,14 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 CLASSIFY_FRAMES = "classify_frames"
+CLASSIFY_BATCHES = "classify_batches"
 RECORD_ESTIMATES = "record_estimates"
-QUEUES = (CLASSIFY_FRAMES, RECORD_ESTIMATES)
+QUEUES = (CLASSIFY_FRAMES, CLASSIFY_BATCHES, RECORD_ESTIMATES)
 KEY_PREFIX = "huella:"
 
 
 def create_celery(name: str, url: str) -> Celery:
-    """Return a Celery app that knows the two queues and the rules; it opens no connection yet."""
+    """Return a Celery app that knows the queues and the rules; it opens no connection yet."""
     app = Celery(name, set_as_current=False)
     app.conf.update(
         broker_url=url,
@@ -32,6 +33,8 @@ def create_celery(name: str, url: str) -> Celery:
             "unacked_key": f"{name}:unacked",
             "unacked_index_key": f"{name}:unacked_index",
             "unacked_mutex_key": f"{name}:unacked_mutex",
+            # A worker of several queues takes from a later one only while those before it are empty.
+            "queue_order_strategy": "priority",
             "priority_steps": [0],  # each queue is exactly one list, so its length can be read
             "socket_timeout": 10,
             "socket_connect_timeout": 3,
@@ -58,9 +61,9 @@ def create_celery(name: str, url: str) -> Celery:
     return app
 
 
-def worker_arguments(queue: str) -> list[str]:
-    """Return the command line of a worker that consumes `queue` in one process, one message at a time."""
-    return ["worker", "--pool=solo", "-Q", queue, "--without-gossip", "--without-mingle", "--loglevel=INFO"]
+def worker_arguments(*queues: str) -> list[str]:
+    """Return the command line of a worker of `queues`, the first before the others, one message at a time."""
+    return ["worker", "--pool=solo", "-Q", ",".join(queues), "--without-gossip", "--without-mingle", "--loglevel=INFO"]
 
 
 def create_redis(url: str) -> Redis:
@@ -74,9 +77,9 @@ def queue_length(client: Redis, queue: str) -> int:
     return int(length)
 
 
-def messages_waiting(client: Redis, queue: str) -> int | None:
-    """Return how many messages wait in `queue`, or None while the broker does not answer."""
+def messages_waiting(client: Redis, *queues: str) -> int | None:
+    """Return how many messages wait in `queues`, or None while the broker does not answer."""
     try:
-        return queue_length(client, queue)
+        return sum(queue_length(client, queue) for queue in queues)
     except RedisError:
         return None

@@ -256,15 +256,19 @@ def list_frames(
     state: State | None,
     camera_id: str | None,
     before: str | None = None,
+    until: str | None = None,
 ) -> Sequence[Row[Any]]:
     """Return up to `limit` frames whose receipt comes after `after`, in the order in which they were received.
 
-    With `before`, those whose receipt comes before it too, newest first; "" is the end of time.
+    With `before`, those whose receipt comes before it too, newest first; "" is the end of time. With `until`, none
+    whose receipt comes after it, in either order.
     """
     statement = select(frames).where(frames.c.receipt > after).limit(limit)
     statement = statement.order_by(frames.c.receipt if before is None else frames.c.receipt.desc())
     if before:
         statement = statement.where(frames.c.receipt < before)
+    if until is not None:
+        statement = statement.where(frames.c.receipt < until)
     if camera_id is not None:
         statement = statement.where(frames.c.camera_id == camera_id)
     if state is State.ACCEPTED:

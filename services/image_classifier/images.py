@@ -74,13 +74,16 @@ def fetch(
     *,
     deadline_s: float,
     image_bytes: int,
+    settled: bool = False,
 ) -> Iterator[Images]:
-    """Ask `url` for the images of `receipts`, each of up to `image_bytes`.
+    """Ask `url` for the images of `receipts`, each of up to `image_bytes`; of `settled` frames too, for a batch.
 
     The answer is read while it is walked, within `deadline_s` seconds in all. Raises FetchFailed.
     """
     try:
-        with client.stream("POST", url, json={"receipts": list(receipts)}, headers=token.header()) as response:
+        with client.stream(
+            "POST", url, json={"receipts": list(receipts), "settled": settled}, headers=token.header()
+        ) as response:
             if response.status_code != 200:
                 raise FetchFailed(f"camera_ingest answered {response.status_code}")
             # An image that is too large is skipped, not held, so a few of them may pass.

@@ -1,13 +1,18 @@
 """The classifier's HTTP service: predictions on request, and the model versions that there are."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+import httpx
 import numpy as np
 from fastapi import FastAPI
 
-from services.image_classifier.api import models, predictions
+from services.image_classifier.api import batch_predictions, batches, models, predictions
+from services.image_classifier.api.batch_shapes import Batching
+from services.image_classifier.batches.bell import open_bell
+from services.image_classifier.batches.ingest import IngestReceipts
 from services.image_classifier.decode import Picture
 from services.image_classifier.domain import Quality
 from services.image_classifier.serving import open_serving
@@ -15,22 +20,26 @@ from services.image_classifier.settings import Settings
 from shared import logs
 from shared.app import create_service, serve
 from shared.database import Database, migrate
-from shared.tokens import Keyring
+from shared.tokens import Keyring, ServiceToken, Signer
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 DESCRIPTION = "Says of photos whether they show cats, dogs, both or none, how sure it is, and by which model version."
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """Return the app; its database must be migrated, and the model is loaded when it starts."""
+def create_app(settings: Settings, *, ingest_transport: httpx.BaseTransport | None = None) -> FastAPI:
+    """Return the app; its database must be migrated, and the model is loaded when it starts.
+
+    `ingest_transport` stands in for the network in tests.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = Database(settings.database_url)
         app.state.database = database
         try:
-            async with open_serving(settings) as app.state.serving:
-                yield
+            with _batching(settings, database, ingest_transport) as app.state.batching:
+                async with open_serving(settings) as app.state.serving:
+                    yield
         finally:
             database.close()
 
@@ -44,13 +53,40 @@ def create_app(settings: Settings) -> FastAPI:
         title="Huella: image_classifier",
         description=DESCRIPTION,
         keyring=Keyring(settings.keys_folder),
-        checks={"model": model_answers, "database": lambda: app.state.database.check()},
+        checks={
+            "model": model_answers,
+            "database": lambda: app.state.database.check(),
+            "bell": lambda: app.state.batching.bell.check(),
+        },
         lifespan=lifespan,
-        own_deadlines={"create_prediction"},
+        own_deadlines={"create_prediction", "create_batch"},
     )
-    app.include_router(predictions.router)
-    app.include_router(models.router)
+    for router in (predictions.router, models.router, batches.router, batch_predictions.router):
+        app.include_router(router)
     return app
+
+
+@contextmanager
+def _batching(
+    settings: Settings, database: Database, ingest_transport: httpx.BaseTransport | None
+) -> Iterator[Batching]:
+    """Open what batches need, and ring for work while the app runs."""
+    settings.scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+    token = ServiceToken(Signer(settings.keys_folder, "image_classifier"), "camera_ingest")
+    parts = Batching(
+        settings=settings,
+        database=database,
+        bell=open_bell(database, settings),
+        receipts=IngestReceipts(settings.ingest_url, token, ingest_transport),
+        uploads=asyncio.Semaphore(settings.batch_uploads),
+        streams=asyncio.Semaphore(settings.batch_streams),
+    )
+    parts.bell.start()
+    try:
+        yield parts
+    finally:
+        parts.bell.stop()
+        parts.receipts.close()
 
 
 def main() -> None:

@@ -68,7 +68,32 @@ class Settings(ServiceSettings):
     decoders: int = Field(2, ge=1, le=64, description="Images that the HTTP service decodes at the same time.")
     batch_limit: int = Field(16, ge=1, le=64, description="Most images of one forward pass of the HTTP service.")
 
+    batch_bytes: int = Field(
+        512_000_000, ge=1_000_000, le=1_000_000_000, description="Most bytes of a batch's upload, also unpacked."
+    )
+    batch_deadline_s: float = Field(600.0, gt=0, description="Longest time in which a caller may send a batch.")
+    batch_uploads: int = Field(4, ge=1, le=100, description="Batches received at once; more are answered 503.")
+    batch_jobs: int = Field(10, ge=1, description="Unfinished batches of one client; more are answered 429.")
+    batch_inputs: int = Field(10_000, ge=1000, description="Unfinished inputs of one client; more are answered 429.")
+    batch_quota_bytes: int = Field(
+        4_000_000_000, ge=1_000_000, description="Bytes of all unfinished batches; more are answered 429."
+    )
+    batch_days: int = Field(30, ge=1, description="Days that an ended batch and its results are kept.")
+    batch_chunk: int = Field(32, ge=1, le=256, description="Inputs that a worker takes at a time.")
+    batch_bells: int = Field(
+        8, ge=1, le=1000, description="Messages kept in the queue of batches while there is work: two a worker or more."
+    )
+    batch_lease_s: float = Field(
+        20.0, ge=1, description="Time after which what a worker took and did not finish is taken by another."
+    )
+    batch_streams: int = Field(50, ge=1, le=150, description="Streams of progress that one process serves at once.")
+
     @field_validator("database_url")
     @classmethod
     def _strong(cls, url: str) -> str:
         return require_strong_password(url)
+
+    @property
+    def scratch(self) -> Path:
+        """The folder in which a batch's body lies while it is received, in files without names."""
+        return self.data / "image_classifier" / "scratch"

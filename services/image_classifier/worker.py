@@ -1,10 +1,12 @@
-"""The worker: takes chunks from the queue, one at a time, and publishes their estimates.
+"""The worker: takes chunks from the queue, one at a time, and publishes their estimates; and works on batches
+while no camera waits.
 
 It runs `--pool solo`: one process, one core, scaled by starting more. A watchdog ends a process that can't go on, and
 whoever supervises it starts a fresh one; what it held is offered again by ingest's relay.
 """
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,14 @@ from prometheus_client import start_http_server
 from redis import RedisError
 
 from services.image_classifier import images
+from services.image_classifier.batches import work
 from services.image_classifier.classify import Decode, PublishFailed, Tools, classify_frames
 from services.image_classifier.decode import decode
 from services.image_classifier.settings import Settings
 from services.image_classifier.shipped import load_default
 from shared import logs
 from shared.broker import (
+    CLASSIFY_BATCHES,
     CLASSIFY_FRAMES,
     RECORD_ESTIMATES,
     create_celery,
@@ -49,30 +53,41 @@ def run(settings: Settings, decode: Decode = decode) -> None:
     migrate(settings.database_url, MIGRATIONS)
     database = Database(settings.database_url)
     app = create_celery("image_classifier", settings.broker_url)
-    tools = Tools(
-        ingest_url=settings.ingest_url,
-        model=load_default(settings),
+    redis = create_redis(settings.broker_url)
+    model = load_default(settings)
+    fetch = partial(
+        images.fetch,
+        images.create_client(settings.fetch_timeout_s),
+        ServiceToken(Signer(settings.keys_folder, "image_classifier"), "camera_ingest"),
+        deadline_s=settings.fetch_deadline_s,
+        image_bytes=settings.image_bytes,
+    )
+    tools = Tools(ingest_url=settings.ingest_url, model=model, decode=decode, fetch=fetch, publish=publisher(app))
+    batch_tools = work.Tools(
+        model=lambda: model,
         decode=decode,
-        fetch=partial(
-            images.fetch,
-            images.create_client(settings.fetch_timeout_s),
-            ServiceToken(Signer(settings.keys_folder, "image_classifier"), "camera_ingest"),
-            deadline_s=settings.fetch_deadline_s,
-            image_bytes=settings.image_bytes,
-        ),
-        publish=publisher(app),
+        fetch=partial(fetch, f"{settings.ingest_url}/v1/images", settled=True),
+        # While the broker does not answer no camera's frame can be waiting in it.
+        cameras_wait=lambda: bool(messages_waiting(redis, CLASSIFY_FRAMES)),
+        chunk=settings.batch_chunk,
+        lease=timedelta(seconds=settings.batch_lease_s),
     )
     watchdog = Watchdog(
         deadline_s=settings.task_deadline_s,
         memory_bytes=settings.memory_limit_bytes,
         deaf_s=settings.deaf_s,
-        messages_waiting=partial(messages_waiting, create_redis(settings.broker_url), CLASSIFY_FRAMES),
+        messages_waiting=partial(messages_waiting, redis, CLASSIFY_FRAMES, CLASSIFY_BATCHES),
     )
 
     @app.task(name=CLASSIFY_FRAMES)  # type: ignore[untyped-decorator]  # Celery has no types
     def task(message: Any = None) -> None:
         with watchdog.task():
             classify_frames(message, tools)
+
+    @app.task(name=CLASSIFY_BATCHES)  # type: ignore[untyped-decorator]  # as above
+    def batch_task(message: Any = None) -> None:
+        with watchdog.task():
+            work.classify_batches(database, batch_tools)
 
     # A receiver of this signal keeps Celery's hands off the logs, which are configured already.
     signals.setup_logging.connect(_keep_logs, weak=False)
@@ -81,7 +96,7 @@ def run(settings: Settings, decode: Decode = decode) -> None:
     log.info("worker starts", model=tools.model.manifest.name, version=tools.model.manifest.version)
     # Quiet, because the banner is no JSON.
     try:
-        app.worker_main(["--quiet", *worker_arguments(CLASSIFY_FRAMES)])
+        app.worker_main(["--quiet", *worker_arguments(CLASSIFY_FRAMES, CLASSIFY_BATCHES)])
     finally:
         database.close()
 

@@ -34,6 +34,9 @@ class ImagesWanted(BaseModel):
     """Receipts whose images the classifier wants, as an offer named them."""
 
     receipts: list[messages.Receipt] = Field(min_length=1, max_length=messages.CHUNK_LIMIT)
+    settled: bool = Field(
+        default=False, description="Not for an offer: images of settled frames too, and no attempt begins."
+    )
 
 
 @router.post(
@@ -45,23 +48,27 @@ def read_images(wanted: ImagesWanted, service: ImageClassifier, parts: Ingest) -
     """Return the images of an offer as a tar, and begin an attempt for each frame that is in flight.
 
     The first member, `index.json`, is `{"frames": [{"receipt", "state", "media_type"}]}`; unknown receipts are
-    absent. Frames that are settled already have no member.
+    absent. Frames that are settled already have no member, unless `settled` asks for all that are kept.
     """
     receipts = list(dict.fromkeys(wanted.receipts))
-    rows = parts.database.write(lambda c: store.begin_attempts(c, receipts, now()))
+    if wanted.settled:
+        with parts.database.read() as connection:
+            rows = store.read_frames(connection, receipts)
+    else:
+        rows = parts.database.write(lambda c: store.begin_attempts(c, receipts, now()))
     found = [rows[receipt] for receipt in receipts if receipt in rows]
-    return StreamingResponse(_gathered(_tar(parts.files, found)), media_type=TAR)
+    return StreamingResponse(_gathered(_tar(parts.files, found, wanted.settled)), media_type=TAR)
 
 
-def _tar(files: ImageFiles, rows: list[Row[Any]]) -> Iterator[bytes]:
+def _tar(files: ImageFiles, rows: list[Row[Any]], settled: bool) -> Iterator[bytes]:
     index = [{"receipt": row.receipt, "state": row.state, "media_type": row.media_type} for row in rows]
     yield from _member("index.json", json.dumps({"frames": index}).encode())
     for row in rows:
-        if row.state != State.ACCEPTED:
+        if row.image_removed_at is not None or not (settled or row.state == State.ACCEPTED):
             continue
         try:
             image = files.read(row.receipt)
-        except OSError as error:  # left out; the classifier leaves the frame to the relay
+        except OSError as error:  # left out; the classifier leaves the frame to the relay, or a batch without it
             metrics.MISSING_IMAGES.inc()
             log.error("image of an unsettled frame can't be read", receipt=row.receipt, error=str(error))
             continue

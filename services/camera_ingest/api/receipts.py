@@ -21,7 +21,7 @@ from services.camera_ingest.api.dependencies import (
 )
 from services.camera_ingest.domain import State
 from services.camera_ingest.janitor import receipts_before
-from shared.auth import Operator, Viewer, bearer, require
+from shared.auth import Operator, ViewerOrService, bearer, require
 from shared.database import now
 from shared.messages import isoformat
 from shared.problem import Problem
@@ -117,11 +117,12 @@ def get_receipt(
 
 @router.get("/v1/receipts")
 def list_receipts(
-    viewer: Viewer,
+    caller: ViewerOrService,
     parts: Ingest,
     state: State | None = None,
     camera_id: Annotated[str | None, Query(max_length=64, pattern=NAME)] = None,
     since: Annotated[AwareDatetime | None, Query(description="Received at or after.")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Received before.")] = None,
     newest_first: Annotated[bool, Query(description="Begin with the newest.")] = False,
     cursor: Cursor = "",
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -131,7 +132,13 @@ def list_receipts(
     after, before = (first, cursor) if newest_first else (max(cursor, first), None)
     with parts.database.read() as connection:
         rows = store.list_frames(
-            connection, after=after, before=before, limit=limit + 1, state=state, camera_id=camera_id
+            connection,
+            after=after,
+            before=before,
+            until=receipts_before(until) if until else None,
+            limit=limit + 1,
+            state=state,
+            camera_id=camera_id,
         )
     return ReceiptPage(
         items=[describe(row) for row in rows[:limit]], next=rows[limit - 1].receipt if len(rows) > limit else None

@@ -10,9 +10,11 @@ PROBLEMS: Final = {
     403: ("forbidden", "This needs the role viewer; your token has service."),
     404: ("not-found", "There is no such model version. /v1/models lists those that there are."),
     408: ("request-timeout", "The image did not arrive within 15 s. Send it again over a faster connection."),
+    409: ("already-ended", "This batch is done; there is nothing left to cancel."),
     413: ("content-too-large", "The body is larger than this address takes. Send a smaller one."),
     415: ("unsupported-media-type", "Not a JPEG, PNG or WebP image. Its content decides, not the header."),
     422: ("undecodable-image", "The image can't be decoded: truncated. Send a whole image of up to 40 megapixels."),
+    429: ("too-many-batches", "You have 10 unfinished batches. Wait until one is done, or cancel one."),
     503: ("unavailable", "Too many images wait for the model. Send it again shortly."),
 }
 
@@ -40,6 +42,6 @@ def _response(status: int, slug: str, detail: str) -> dict[str, Any]:
         "description": example["title"],
         "content": {MEDIA_TYPE: {"schema": schema, "example": example}},
     }
-    if status == 503:
+    if status in (429, 503):
         response["headers"] = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
     return response

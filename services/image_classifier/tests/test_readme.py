@@ -6,7 +6,7 @@ from pathlib import Path
 from prometheus_client import REGISTRY
 
 from services.image_classifier import classify
-from services.image_classifier.api import models, predictions
+from services.image_classifier.api import batch_predictions, batches, models, predictions
 from services.image_classifier.settings import Settings
 from shared.settings import ServiceSettings
 
@@ -22,9 +22,10 @@ def test_every_setting_of_its_own_is_in_the_table() -> None:
 
 
 def test_every_route_is_in_the_table() -> None:
-    routes = {f"{method} {route.path}" for router in (models, predictions) for route in router.router.routes
+    modules = (models, predictions, batches, batch_predictions)
+    routes = {f"{method} {route.path}" for module in modules for route in module.router.routes
               for method in route.methods}  # fmt: skip
-    assert routes == set(re.findall(r"\| `((?:GET|POST|PUT) [^`]+)`", README))
+    assert routes == set(re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /[^`]+)`", README))
 
 
 def test_every_metric_is_named() -> None:

@@ -1,0 +1,252 @@
+"""Takes the body of `POST /v1/batches`: received into a file without a name, read without trust, written as rows."""
+
+import asyncio
+import errno
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from tempfile import TemporaryFile
+from typing import Annotated, Any, Final
+
+import uuid_utils
+from anyio import to_thread
+from fastapi import Request
+from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
+from sqlalchemy import Connection
+from starlette.requests import ClientDisconnect
+
+from services.image_classifier.api.batch_shapes import Batching
+from services.image_classifier.batches import intake, store
+from services.image_classifier.batches.bell import remove
+from services.image_classifier.batches.intake import Incoming, Multipart
+from services.image_classifier.batches.rules import Quota, over_quota
+from services.image_classifier.batches.store import NewBatch, OverQuota, Result
+from services.image_classifier.settings import Settings
+from shared.database import now
+from shared.messages import Identifier, Receipt
+from shared.problem import Problem, unavailable
+
+PIECE: Final = 1024 * 1024
+JSON_BYTES: Final = 256 * 1024
+WRITTEN_AT_ONCE: Final = 4 * 1024 * 1024
+LONGEST_SPAN: Final = timedelta(days=366)
+ZIP, MULTIPART, JSON = "application/zip", "multipart/form-data", "application/json"
+ZIP_TOO: Final = ("application/x-zip-compressed", "application/x-zip")
+
+FILE: Final = {"type": "string", "format": "binary"}
+RECEIPTS: Final = {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": 1000}
+TIME: Final = {"type": "string", "format": "date-time"}
+BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "description": "1 to 1,000 photos: a zip, a part with a filename for each, or frames that cameras sent.",
+        "content": {
+            ZIP: {"schema": FILE},
+            MULTIPART: {"schema": {"type": "object", "properties": {"photos": {"type": "array", "items": FILE}}}},
+            JSON: {
+                "schema": {
+                    "oneOf": [
+                        {"type": "object", "required": ["receipts"], "properties": {"receipts": RECEIPTS}},
+                        {
+                            "type": "object",
+                            "required": ["camera_id", "since", "until"],
+                            "properties": {"camera_id": {"type": "string"}, "since": TIME, "until": TIME},
+                        },
+                    ]
+                },
+                "example": {"camera_id": "c1", "since": "2026-11-22T10:00:00Z", "until": "2026-11-22T11:00:00Z"},
+            },
+        },
+    }
+}
+
+
+class _Receipts(BaseModel):
+    receipts: list[Receipt]
+
+
+class _Span(BaseModel):
+    camera_id: Identifier
+    since: AwareDatetime
+    until: AwareDatetime
+
+
+_wanted: TypeAdapter[_Receipts | _Span] = TypeAdapter(Annotated[_Receipts | _Span, Field(union_mode="left_to_right")])
+
+
+async def take(request: Request, parts: Batching, client: str) -> tuple[str, int]:
+    """Receive a batch of `client` whole and let workers at it; return its id and how many inputs it has.
+
+    Raises Problem 4xx or 503 that says what to do; then nothing of it is left.
+    """
+    await to_thread.run_sync(_check_quota, parts, client)
+    content_type = request.headers.get("content-type", "")
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == JSON:
+        names = await _referred(request, parts)
+        return await to_thread.run_sync(_keep, parts, client, store.RECEIPTS, names, [])
+    if kind not in (ZIP, *ZIP_TOO, MULTIPART):
+        detail = f"Send {ZIP}, {MULTIPART} or {JSON}, not {kind[:80] or 'a body of no type'}."
+        raise Problem(415, "unsupported-media-type", detail)
+    limit = parts.settings.batch_bytes
+    async with _place(parts):
+        with _room_on_disk(), TemporaryFile(dir=parts.settings.scratch) as file:
+            if kind == MULTIPART:
+                form = Multipart(content_type, file)
+                await _receive(request, form.write, limit, parts.settings)
+                found = form.inputs()
+            else:
+                await _receive(request, file.write, limit, parts.settings)
+                found = await to_thread.run_sync(intake.read_zip, file, limit)
+            names = [incoming.name for incoming in found]
+            return await to_thread.run_sync(_keep, parts, client, store.UPLOAD, names, found)
+
+
+@asynccontextmanager
+async def _place(parts: Batching) -> AsyncIterator[None]:
+    if parts.uploads.locked():
+        raise unavailable("Too many batches are being received. Send it again shortly.", 5)
+    async with parts.uploads:
+        yield
+
+
+async def _receive(request: Request, sink: Callable[[bytes], object], limit: int, settings: Settings) -> None:
+    """Hand the body to `sink` in pieces of about PIECE bytes, in a thread."""
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
+        raise intake.too_large(limit)
+    received, gathered = 0, bytearray()
+    try:
+        async with asyncio.timeout(settings.batch_deadline_s) as whole:
+            pieces = aiter(request.stream())
+            while True:
+                async with asyncio.timeout(settings.body_deadline_s):
+                    piece = await anext(pieces, None)
+                if piece is not None:
+                    received += len(piece)
+                    gathered += piece
+                if received > limit:
+                    raise intake.too_large(limit)
+                if len(gathered) >= PIECE or (piece is None and gathered):
+                    await to_thread.run_sync(sink, bytes(gathered))
+                    gathered.clear()
+                if piece is None:
+                    return
+    except TimeoutError:
+        waited = settings.batch_deadline_s if whole.expired() else settings.body_deadline_s
+        detail = f"The batch stalled or did not arrive in time ({waited:g} s). Send it again, in smaller batches."
+        raise Problem(408, "request-timeout", detail, headers={"Connection": "close"}) from None
+    except ClientDisconnect:
+        # Nobody hears this answer; it only keeps a caller's hanging up from looking like our fault.
+        raise Problem(400, "client-disconnected", "The connection ended before the batch did.") from None
+
+
+async def _referred(request: Request, parts: Batching) -> list[str]:
+    """Return the receipts that a JSON body names, or those of the camera and the span that it names."""
+    body = bytearray()
+
+    def add(piece: bytes) -> None:
+        body.extend(piece)
+
+    await _receive(request, add, JSON_BYTES, parts.settings)
+    try:
+        wanted = _wanted.validate_python(json.loads(body))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:]) or "body"
+        detail = f'{where}: {first["msg"]}. Send {{"receipts": [...]}}, or {{"camera_id", "since", "until"}}.'
+        raise Problem(422, "invalid-request", detail) from None
+    except (ValueError, RecursionError):
+        raise Problem(422, "invalid-request", "The body is not valid JSON. Correct it and send it again.") from None
+    if isinstance(wanted, _Receipts):
+        intake.check_names(wanted.receipts)
+        return wanted.receipts
+    if not timedelta() < wanted.until - wanted.since <= LONGEST_SPAN:
+        raise Problem(422, "invalid-request", "`until` must be after `since`, by a year at most. Correct them.")
+    names = await to_thread.run_sync(parts.receipts.of_camera, wanted.camera_id, wanted.since, wanted.until)
+    intake.check_names(names)
+    return names
+
+
+def _check_quota(parts: Batching, client: str) -> None:
+    """Raise Problem 429 before the body is read, if no batch would be taken now."""
+    with parts.database.read() as connection:
+        exceeded = over_quota(store.held(connection, client), _quota(parts.settings))
+    if exceeded:
+        raise _over_quota(exceeded, parts.settings)
+
+
+def _quota(settings: Settings) -> Quota:
+    return Quota(settings.batch_jobs, settings.batch_inputs, settings.batch_quota_bytes)
+
+
+def _over_quota(what: str, settings: Settings) -> Problem:
+    reasons = {
+        "jobs": f"You have {settings.batch_jobs} unfinished batches, as many as may wait.",
+        "inputs": f"You would have more than {settings.batch_inputs:,} unfinished inputs.",
+        "bytes": "The unfinished batches of all together take as much room as they may.",
+    }
+    detail = f"{reasons[what]} Wait until one is done, or cancel one, and send it again."
+    return Problem(429, "too-many-batches", detail, headers={"Retry-After": "10"}, what=what)
+
+
+def _keep(
+    parts: Batching, client: str, source: str, names: Sequence[str], found: Sequence[Incoming]
+) -> tuple[str, int]:
+    settings, database = parts.settings, parts.database
+    batch_id = str(uuid_utils.uuid7())
+    size = sum(incoming.size for incoming in found if incoming.size <= settings.image_bytes)
+    new = NewBatch(batch_id, client, source, names, size)
+    try:
+        database.write(lambda connection: store.create(connection, new, _quota(settings), now()))
+    except OverQuota as error:
+        raise _over_quota(error.what, settings) from None
+    try:
+        too_large = _write_contents(parts, batch_id, found)
+
+        def open_for_work(connection: Connection) -> None:
+            at = now()
+            store.open_for_work(connection, batch_id, at)
+            store.finish(connection, batch_id, too_large, at)
+
+        database.write(open_for_work)
+    except BaseException:
+        remove(database, batch_id)
+        raise
+    parts.bell.wake()
+    return batch_id, len(names)
+
+
+def _write_contents(parts: Batching, batch_id: str, found: Sequence[Incoming]) -> list[Result]:
+    """Write the inputs' bytes, a few megabytes a transaction; return the errors of those that are too large."""
+    limit = parts.settings.image_bytes
+    reason = f"larger than {limit / 1024 / 1024:g} MiB, the most that an image may have"
+    too_large: list[Result] = []
+    waiting: dict[int, bytes] = {}
+
+    def write() -> None:
+        parts.database.write(lambda connection: store.add_contents(connection, batch_id, waiting))
+        waiting.clear()
+
+    for number, content in intake.contents(found, limit):
+        if content is None:
+            too_large.append(Result(number, error=reason))
+            continue
+        waiting[number] = content
+        if sum(map(len, waiting.values())) >= WRITTEN_AT_ONCE:
+            write()
+    if waiting:
+        write()
+    return too_large
+
+
+@contextmanager
+def _room_on_disk() -> Iterator[None]:
+    """Make a full disk a 503."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise unavailable("There is no room on the disk for this batch now. Send it again later.", 60) from error

@@ -1,0 +1,1 @@
+"""Batches: up to a thousand inputs predicted as one job, beside the cameras."""

@@ -1,0 +1,133 @@
+"""The rules of batches: what an input may be called, whose turn it is, what becomes of an attempt, what may wait."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+INPUTS_LIMIT: Final = 1000
+NAME_LIMIT: Final = 255
+ATTEMPTS: Final = 3
+GAVE_UP: Final = f"gave up after {ATTEMPTS} attempts: each one ended the worker that made it"
+
+ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst", ".jar", ".cab", ".iso")
+_MAGICS: Final = (
+    b"PK\x03\x04",
+    b"PK\x05\x06",
+    b"\x1f\x8b",
+    b"BZh",
+    b"\xfd7zXZ\x00",
+    b"7z\xbc\xaf'\x1c",
+    b"Rar!\x1a\x07",
+    b"\x28\xb5\x2f\xfd",
+)
+# What systems put into archives by themselves: nobody means it as an input.
+_LITTER: Final = (".ds_store", "thumbs.db", "desktop.ini")
+
+
+class BatchState(StrEnum):
+    """What a batch is at; `FAILED` is one whose inputs could not be had for a day."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+UNFINISHED: Final = (BatchState.QUEUED, BatchState.RUNNING)
+
+
+def name_problem(name: str) -> str | None:
+    """Say why an input may not be called `name` (a relative path with forward slashes), or None if it may."""
+    if not name or len(name) > NAME_LIMIT:
+        return f"its name is empty or longer than {NAME_LIMIT} characters"
+    if not name.isprintable():
+        return "its name has characters that can't be printed"
+    if name.startswith("/") or "\\" in name or name[1:2] == ":":
+        return "its name is not a relative path with forward slashes"
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        return "its name leads out of its folder, or has empty parts"
+    if name.lower().endswith(ARCHIVES):
+        return "it is an archive itself"
+    return None
+
+
+def is_archive(beginning: bytes) -> bool:
+    """Return whether a file's first 512 bytes are those of an archive, whatever its name says."""
+    return beginning.startswith(_MAGICS) or beginning[257:262] == b"ustar"
+
+
+def is_litter(name: str) -> bool:
+    """Return whether a file is one that macOS or Windows adds to archives, which is passed over."""
+    last = name.rpartition("/")[2]
+    return name.startswith("__MACOSX/") or "/__MACOSX/" in name or last.startswith("._") or last.lower() in _LITTER
+
+
+def first_repeated(names: Iterable[str]) -> str | None:
+    """Return the first name that was there before, or None."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An unfinished batch: whose it is, when it was made, and when it was last given a worker."""
+
+    batch_id: str
+    client: str
+    created_at: datetime
+    served_at: datetime | None
+
+
+def turns(waiting: Sequence[Waiting]) -> list[str]:
+    """Return the batches in the order in which they are asked for work: a fair share for each client.
+
+    First the client that was served longest ago, so clients alternate chunk by chunk, however much each has; of a
+    client's own batches the oldest.
+    """
+    served: dict[str, float] = {}
+    for batch in waiting:
+        at = batch.served_at.timestamp() if batch.served_at else 0.0
+        served[batch.client] = max(served.get(batch.client, 0.0), at)
+    by_turn = sorted(waiting, key=lambda batch: (served[batch.client], batch.client, batch.created_at, batch.batch_id))
+    return [batch.batch_id for batch in by_turn]
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What may wait: jobs and inputs of one client, bytes of all together."""
+
+    jobs: int
+    inputs: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What waits: unfinished jobs and inputs of one client, bytes of all clients."""
+
+    jobs: int
+    inputs: int
+    bytes: int
+
+
+def over_quota(held: Held, quota: Quota, inputs: int = 0, size: int = 0) -> str | None:
+    """Return what of a quota another job of `inputs` and `size` bytes would exceed (`jobs`, `inputs`, `bytes`)."""
+    if held.jobs >= quota.jobs:
+        return "jobs"
+    if held.inputs + inputs > quota.inputs:
+        return "inputs"
+    if held.bytes + size > quota.bytes:
+        return "bytes"
+    return None
+
+
+def csv_cell(text: str) -> str:
+    """Return a text so that no spreadsheet takes it for a formula: one that begins like one gets a quote before it."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

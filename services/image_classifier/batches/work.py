@@ -1,0 +1,207 @@
+"""What a worker does when the bell of batches rings: it takes a few inputs, predicts them, writes what became of them.
+
+The message says nothing but that there is work: what is to be done, and whose turn it is, stands in the database. So
+it does not matter how often a bell rings, or whether it is lost. Images are decoded and predicted by the very
+functions that cameras' frames go through.
+"""
+
+import time
+from collections import Counter as Tally
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import timedelta
+from io import BytesIO
+
+import structlog
+from PIL import Image
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.image_classifier.batches import metrics, store
+from services.image_classifier.batches.store import Claimed, Input, Result
+from services.image_classifier.classify import Decode, predict_each
+from services.image_classifier.decode import Picture, UndecodableImage
+from services.image_classifier.images import FetchFailed, Images
+from services.image_classifier.model_version import ModelVersion, Prediction
+from shared.database import Database, now
+
+log = structlog.get_logger(__name__)
+
+PART = 8
+"""Inputs predicted together; after each part the worker looks whether a camera waits."""
+LONGEST_S = 5.0
+"""Time after which a worker writes what it has, and gives back the rest; well under the lease."""
+LATER = timedelta(seconds=15)
+ERROR_LIMIT = 200
+THUMBNAIL_QUALITY = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a worker needs for batches.
+
+    `model` gives the model version in use, `fetch(receipts)` opens images at camera_ingest, and `cameras_wait` says
+    whether a chunk of frames is in the queue. A worker takes `chunk` inputs at a time and has them for `lease`.
+    """
+
+    model: Callable[[], ModelVersion]
+    decode: Decode
+    fetch: Callable[[Sequence[str]], AbstractContextManager[Images]]
+    cameras_wait: Callable[[], bool]
+    chunk: int
+    lease: timedelta
+
+
+def classify_batches(database: Database, tools: Tools) -> int:
+    """Work on the inputs whose turn it is; return how many ended. Never raises because of an input or the database."""
+    try:
+        claimed = database.write(lambda connection: store.claim(connection, now(), tools.chunk, tools.lease))
+        if claimed is None:
+            return 0
+        with structlog.contextvars.bound_contextvars(batch=claimed.batch_id):
+            return _work(database, tools, claimed)
+    except SQLAlchemyError as error:
+        # What was taken comes back by itself when its lease ends.
+        metrics.FAILURES.labels("database").inc()
+        log.error("batch left to its lease", error=str(error)[:300])
+        return 0
+
+
+def _work(database: Database, tools: Tools, claimed: Claimed) -> int:
+    started = time.perf_counter()
+    model = tools.model()
+    outcome = _Outcome([], [], [])
+    rest = list(claimed.inputs)
+    while rest:
+        part, rest = rest[:PART], rest[PART:]
+        _predict_part(database, tools, model, claimed, part, outcome)
+        if rest and (tools.cameras_wait() or time.perf_counter() - started > LONGEST_S):
+            metrics.YIELDS.inc()
+            break
+    given_back = [one.number for one in rest]
+
+    def write(connection: Connection) -> int:
+        at = now()
+        if given_back:
+            store.put_back(connection, claimed.batch_id, given_back, at)
+        if outcome.later:
+            store.put_back(connection, claimed.batch_id, outcome.later, at + LATER)
+        if outcome.again:
+            store.try_again(connection, claimed.batch_id, outcome.again, at)
+        return store.finish(connection, claimed.batch_id, outcome.results, at)
+
+    ended = database.write(write)
+    outcomes = Tally("failed" if result.error else "done" for result in outcome.results)
+    for name, number in outcomes.items():
+        metrics.INPUTS.labels(name).inc(number)
+    log.info(
+        "inputs predicted",
+        **outcomes,
+        given_back=len(given_back),
+        later=len(outcome.later),
+        again=len(outcome.again),
+        ms=round(1000 * (time.perf_counter() - started)),
+    )
+    return ended
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of the inputs of a chunk: results, and the numbers of those to try later or again at once, alone."""
+
+    results: list[Result]
+    later: list[int]
+    again: list[int]
+
+
+def _predict_part(
+    database: Database,
+    tools: Tools,
+    model: ModelVersion,
+    claimed: Claimed,
+    part: Sequence[Input],
+    outcome: _Outcome,
+) -> None:
+    pictures: dict[int, Picture] = {}
+    seen: set[int] = set()
+    read = _fetched if claimed.source == store.RECEIPTS else _kept
+    try:
+        for number, content in read(database, tools, claimed.batch_id, part):
+            seen.add(number)
+            if isinstance(content, str):
+                outcome.results.append(Result(number, error=content))
+                continue
+            decoded = _decode(tools.decode, content, model, number)
+            if isinstance(decoded, Picture):
+                pictures[number] = decoded
+            elif decoded is None:
+                outcome.again.append(number)
+            else:
+                outcome.results.append(decoded)
+    except FetchFailed as error:
+        metrics.FAILURES.labels("fetch").inc()
+        log.warning("images not received; they are asked for again later", reason=str(error))
+        outcome.later.extend(one.number for one in part if one.number not in seen)
+    for number, prediction in zip(pictures, predict_each(model, list(pictures.values())), strict=True):
+        if isinstance(prediction, Exception):
+            log.error("model failed", input=number, kind=type(prediction).__name__, error=str(prediction)[:200])
+            outcome.again.append(number)
+        else:
+            outcome.results.append(_result(number, prediction, pictures[number], model))
+
+
+def _kept(database: Database, tools: Tools, batch_id: str, part: Sequence[Input]) -> Iterator[tuple[int, bytes | str]]:
+    """Give the bytes of uploaded inputs; those of a batch that was cancelled meanwhile are gone."""
+    with database.read() as connection:
+        found = store.read_contents(connection, batch_id, [one.number for one in part])
+    yield from found.items()
+
+
+def _fetched(
+    database: Database, tools: Tools, batch_id: str, part: Sequence[Input]
+) -> Iterator[tuple[int, bytes | str]]:
+    """Give the bytes of receipts' images, or why there are none. Raises FetchFailed."""
+    numbers = {one.name: one.number for one in part}
+    missing = set(numbers)
+    with tools.fetch(list(numbers)) as images:
+        for receipt, content in images.members:
+            if receipt in missing:
+                missing.remove(receipt)
+                yield numbers[receipt], content if content is not None else "larger than the classifier takes"
+    for receipt in missing:
+        known = receipt in images.states
+        yield numbers[receipt], "its image is not kept any more" if known else "camera_ingest does not know it"
+
+
+def _decode(decode: Decode, content: bytes, model: ModelVersion, number: int) -> Picture | Result | None:
+    """Return the picture, the error with which the input ends, or None to try it again."""
+    try:
+        return decode(content, model.manifest.input_size)
+    except UndecodableImage as error:
+        manifest = model.manifest
+        return Result(number, error=error.reason[:ERROR_LIMIT], model=manifest.name, version=manifest.version)
+    except Exception as error:  # noqa: BLE001 - whatever one image does to its reader is no matter of its neighbours
+        log.error("decoding failed", input=number, kind=type(error).__name__, error=str(error)[:200])
+        return None
+
+
+def _result(number: int, prediction: Prediction, picture: Picture, model: ModelVersion) -> Result:
+    chances, manifest = prediction.probabilities, model.manifest
+    return Result(
+        number,
+        label=prediction.label.value,
+        cat=chances.cat,
+        dog=chances.dog,
+        quality=prediction.quality.value,
+        model=manifest.name,
+        version=manifest.version,
+        thumbnail=_thumbnail(picture),
+    )
+
+
+def _thumbnail(picture: Picture) -> bytes:
+    """Return what the model saw as a small JPEG: a few kilobytes without metadata, by which people know the photo."""
+    out = BytesIO()
+    Image.fromarray(picture.pixels).save(out, "JPEG", quality=THUMBNAIL_QUALITY)
+    return out.getvalue()

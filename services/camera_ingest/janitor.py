@@ -9,18 +9,16 @@ import time
 from datetime import datetime, timedelta
 from functools import partial
 
-import structlog
 from sqlalchemy import Connection, delete, select, update
 
 from services.camera_ingest import ledger, metrics
 from services.camera_ingest.capacity import Capacity
 from services.camera_ingest.files import ImageFiles
+from services.camera_ingest.outage import Outage
 from services.camera_ingest.settings import Settings
 from services.camera_ingest.tables import frames, insert_into, leases
 from shared.database import Database, now
 from shared.receipts import given_at, hour_of
-
-log = structlog.get_logger(__name__)
 
 LEASE = timedelta(minutes=2)
 ORPHAN_AGE = timedelta(hours=1)
@@ -49,6 +47,7 @@ class Janitor:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="janitor", daemon=True)
         self._orphans_at = 0.0
+        self._outage = Outage("janitor round")
 
     def start(self) -> None:
         """Begin."""
@@ -76,7 +75,9 @@ class Janitor:
                     cleaned_at = time.monotonic()
             except Exception as error:
                 metrics.JANITOR_FAILURES.inc()
-                log.error("janitor round failed", exc_info=error)
+                self._outage.failed(error)
+            else:
+                self._outage.over()
             self._capacity.room_needed.wait(MEASURE_S)
             self._capacity.room_needed.clear()
 

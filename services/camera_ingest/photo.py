@@ -29,6 +29,8 @@ START_OF_SCAN, END_OF_IMAGE, COMMENT, APP0 = 0xDA, 0xD9, 0xFE, 0xE0
 MARKER = re.compile(b"\xff")
 # A photo has some dozens, a progressive one with restarts some hundreds. Walking millions would hold up everyone.
 MOST_SEGMENTS = 2000
+# Ten megabytes of PNG in pieces of 4 kB, as some libraries write them, are 2600 chunks.
+MOST_CHUNKS = 10_000
 NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 
 ORIENTATION, EXIF_FOLDER, TIME_ORIGINAL, OFFSET_ORIGINAL = 0x0112, 0x8769, 0x9003, 0x9011
@@ -183,7 +185,9 @@ def _orientation_segment(orientation: int) -> bytes:
 def _png_chunks(image: Buffer) -> Iterator[tuple[bytes, int, int]]:
     """Yield (type, start, end) of the chunks up to and with IEND; `start` is that of the length field."""
     position, length = 8, len(image)
-    while position + 12 <= length:
+    for _ in range(MOST_CHUNKS):
+        if position + 12 > length:
+            return
         (size,) = struct.unpack_from(">I", image, position)
         end = position + 12 + size
         if end > length:
@@ -193,6 +197,7 @@ def _png_chunks(image: Buffer) -> Iterator[tuple[bytes, int, int]]:
         if kind == b"IEND":
             return
         position = end
+    raise BrokenPhoto(f"has more than {MOST_CHUNKS} chunks")
 
 
 def _inspect_png(image: Buffer) -> Photo:
@@ -230,13 +235,16 @@ def _webp_chunks(image: Buffer) -> Iterator[tuple[bytes, int, int]]:
     position = 12
     (size,) = struct.unpack_from("<I", image, 4)
     length = min(len(image), 8 + size)
-    while position + 8 <= length:
+    for _ in range(MOST_CHUNKS):
+        if position + 8 > length:
+            return
         (size,) = struct.unpack_from("<I", image, position + 4)
         end = position + 8 + size
         if end > length:
             return  # cut off within a chunk: what comes before is all there is
         yield image[position : position + 4], position, end
         position = end + size % 2
+    raise BrokenPhoto(f"has more than {MOST_CHUNKS} chunks")
 
 
 def _inspect_webp(image: Buffer) -> Photo:

@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, Connection, Row, case, func, literal, sele
 
 from services.camera_ingest import ledger, metrics
 from services.camera_ingest.domain import GAVE_UP, DueFrame, GiveUp, Offer, State, decide, next_offer_at, plan_chunks
+from services.camera_ingest.outage import Outage
 from services.camera_ingest.settings import Settings
 from services.camera_ingest.tables import frames, in_flight
 from shared.database import Database, Instant, now
@@ -199,6 +200,7 @@ class Relay:
         self._left = 0
         self._waited = 0
         self._out = False
+        self._outage = Outage("relay step")
 
     def start(self) -> None:
         """Begin to offer what is due."""
@@ -226,8 +228,10 @@ class Relay:
                 delay = self.step()
             except Exception as error:
                 metrics.RELAY_FAILURES.labels("unexpected").inc()
-                log.error("relay step failed", exc_info=error)
+                self._outage.failed(error)
                 delay = IDLE_S
+            else:
+                self._outage.over()
             if delay < IDLE_S:
                 self._stopped.wait(delay)
             else:

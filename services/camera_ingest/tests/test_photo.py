@@ -120,6 +120,17 @@ def test_a_jpeg_of_millions_of_segments_is_refused_after_the_first_thousands(fil
         inspect(b"\xff\xd8" + filler * 3_000)
 
 
+def test_a_png_or_webp_of_a_million_chunks_is_refused_after_the_first_thousands() -> None:
+    png = png_header(4, 4)[:33] + png_chunk(b"tEXt", b"") * 20_000
+    webp = b"RIFF" + struct.pack("<I", 400_000) + b"WEBPVP8X" + struct.pack("<I", 10) + bytes(10)
+    webp += (b"ICCP" + bytes(4)) * 20_000
+    for image in (png, webp):
+        with pytest.raises(BrokenPhoto, match="more than 10000 chunks"):
+            inspect(image)
+        with pytest.raises(BrokenPhoto, match="more than 10000 chunks"):
+            list(without_metadata(image))
+
+
 @pytest.mark.parametrize(
     "image",
     [

@@ -5,7 +5,7 @@ Problem
 Everything else that reaches the edge (validation, unknown route, unexpected exception) becomes one too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -23,16 +23,27 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Problem(Exception):
-    """An error that a client gets told: `slug` names its kind for programs, `detail` says what to do about it."""
+    """An error that a client gets told: `slug` names its kind for programs, `detail` says what to do about it.
+
+    `challenges` are the ways in which a 401 lets a client say who it is.
+    """
 
     def __init__(
-        self, status: int, slug: str, detail: str, *, headers: Mapping[str, str] | None = None, **extra: object
+        self,
+        status: int,
+        slug: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        challenges: Sequence[str] = (),
+        **extra: object,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.slug = slug
         self.detail = detail
         self.headers = dict(headers or {})
+        self.challenges = tuple(challenges)
         self.extra = extra
 
     @property
@@ -47,7 +58,10 @@ class Problem(Exception):
             "detail": self.detail,
             **self.extra,
         }
-        return JSONResponse(body, status_code=self.status, headers=self.headers, media_type=MEDIA_TYPE)
+        response = JSONResponse(body, status_code=self.status, headers=self.headers, media_type=MEDIA_TYPE)
+        for challenge in self.challenges:  # a header each, since few clients can part two in one
+            response.headers.append("WWW-Authenticate", challenge)
+        return response
 
 
 def unavailable(detail: str, retry_after_s: int = 5) -> Problem:

@@ -47,3 +47,5 @@ def configure(service: str, form: Literal["json", "console"] = "json", level: st
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
     for noisy in ("httpx", "httpcore", "alembic.runtime.plugins", "celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # It warns of each message that is not well-formed, which whoever sends it is told and the metrics count.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)

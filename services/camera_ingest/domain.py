@@ -50,6 +50,26 @@ def parse_exif_time(text: str | None, offset: str | None, zone: tzinfo) -> datet
         return None
 
 
+def parse_event_time(text: str | None, zone: tzinfo) -> datetime | None:
+    """Return the time in a camera's event message as UTC, or None when it is not sensible.
+
+    ISO 8601; without an offset the time is taken to be in `zone`.
+    """
+    try:
+        moment = datetime.fromisoformat(text or "")
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+@dataclass(frozen=True)
+class Address:
+    """Which device, by its MAC address, and which of its channels; as far as told."""
+
+    mac: str | None = None
+    channel: int | None = None
+
+
 def observed_at(captured_at: datetime | None, received_at: datetime) -> datetime:
     """Return the time we believe: the camera's unless it is missing or its clock is plainly wrong."""
     if captured_at is None or captured_at < CLOCKS_WERE_RESET_BEFORE or captured_at > received_at + CLOCK_AHEAD:

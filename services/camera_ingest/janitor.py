@@ -73,7 +73,7 @@ class Janitor:
                 if due or self._capacity.room_wanted():
                     self.clean(now())
                     cleaned_at = time.monotonic()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - `Outage` logs it
                 metrics.JANITOR_FAILURES.inc()
                 self._outage.failed(error)
             else:

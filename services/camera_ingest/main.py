@@ -9,9 +9,11 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from services.camera_ingest import registry
 from services.camera_ingest.api import audit, cameras, frames, images, pipeline, receipts, settlements
 from services.camera_ingest.api.dependencies import Parts
 from services.camera_ingest.capacity import Capacity
+from services.camera_ingest.digest import Nonces
 from services.camera_ingest.files import ImageFiles
 from services.camera_ingest.janitor import Janitor
 from services.camera_ingest.relay import QueueLengths, Relay
@@ -55,7 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
             "janitor": lambda: app.state.parts.janitor.check(),
         },
         lifespan=lifespan,
-        own_deadlines={"put_frame", "put_frame_without_name", "post_frame_without_name"},
+        own_deadlines=frames.OWN_DEADLINES,
     )
     for module in (cameras, frames, receipts, images, settlements, audit, pipeline):
         app.include_router(module.router)
@@ -84,6 +86,7 @@ def _open(settings: Settings) -> Parts:
         relay=Relay(settings, database, publish=publish, queue_lengths=queue_lengths),
         janitor=Janitor(settings, database, files, capacity),
         throttle=Throttle(),
+        nonces=Nonces(database.write(lambda connection: registry.shared_key(connection, "nonces"))),
         queue_lengths=queue_lengths,
     )
 

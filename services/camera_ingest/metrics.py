@@ -3,6 +3,11 @@
 from prometheus_client import Counter, Gauge, Histogram
 
 FRAMES = Counter("huella_frames_received_total", "Frames that cameras sent, by what became of them.", ["outcome"])
+HIDDEN_REFUSALS = Counter(
+    "huella_frames_refused_behind_200_total",
+    "Frames refused of cameras that are answered 200 whatever comes of them, by the true verdict.",
+    ["verdict"],
+)
 FRAME_BYTES = Counter("huella_frame_bytes_total", "Bytes of accepted frames.")
 ACCEPT = Histogram(
     "huella_frame_accept_seconds",

@@ -68,6 +68,14 @@ class Photo:
     exif: Exif
 
 
+MAGIC_BYTES = 12
+
+
+def begins_like_a_photo(head: bytes) -> bool:
+    """Return whether these first MAGIC_BYTES bytes are those of one of the three formats."""
+    return head[:3] == b"\xff\xd8\xff" or head[:8] == PNG_MAGIC or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+
+
 def inspect(image: Buffer) -> Photo:
     """Return what the header says. Raises NotAPhoto or BrokenPhoto."""
     if image[:2] == b"\xff\xd8":

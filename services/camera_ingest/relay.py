@@ -226,7 +226,7 @@ class Relay:
         while not self._stopped.is_set():
             try:
                 delay = self.step()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - `Outage` logs it
                 metrics.RELAY_FAILURES.labels("unexpected").inc()
                 self._outage.failed(error)
                 delay = IDLE_S

@@ -1,36 +1,27 @@
-"""What is read from and written to the tables of cameras and frames.
+"""What is read from and written to the table of frames.
 
 Functions take the connection of `Database.read()` or of a change given to `Database.write`.
 """
 
 import hashlib
-import hmac
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, literal_column, select, update
 
 from services.camera_ingest import ledger
 from services.camera_ingest.domain import REPEAT_WITHIN, State
 from services.camera_ingest.photo import Photo
-from services.camera_ingest.tables import camera_secrets, cameras, frames, in_flight, insert_into
+from services.camera_ingest.registry import Camera
+from services.camera_ingest.tables import frames, in_flight, insert_into
 from shared.receipts import given_at, hour_of
 
-SECRETS_KEPT = 2
+TOLD = ("header", "event")  # who sends a photo again tells the same time again
 
 FrameRow = Row[Any]
-
-
-@dataclass(frozen=True)
-class Camera:
-    """A camera as its frames need it."""
-
-    camera_id: str
-    space_id: str
 
 
 @dataclass(frozen=True)
@@ -51,110 +42,6 @@ class NewFrame:
 
 class FrameConflict(Exception):
     """The camera has another frame of that name, with other bytes."""
-
-
-def digest_of(secret: str) -> str:
-    """Return what is kept of a camera's secret: its SHA-256, which suffices since the secret is random."""
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
-# Cameras
-
-
-def put_camera(connection: Connection, camera_id: str, space_id: str, now: datetime) -> str | None:
-    """Create or change a camera; return its new secret, or None if it existed already."""
-    created = connection.execute(
-        insert_into(connection.dialect.name, cameras)
-        .values(camera_id=camera_id, space_id=space_id, created_at=now)
-        .on_conflict_do_nothing(index_elements=["camera_id"])
-        .returning(cameras.c.camera_id)
-    ).first()
-    if created is None:
-        connection.execute(update(cameras).where(cameras.c.camera_id == camera_id).values(space_id=space_id))
-        return None
-    return add_secret(connection, camera_id, now)
-
-
-def add_secret(connection: Connection, camera_id: str, now: datetime) -> str | None:
-    """Give a camera one more secret and return it, dropping the oldest past two; None for an unknown camera."""
-    if connection.execute(_locked_camera(camera_id)).first() is None:
-        return None
-    secret = secrets.token_urlsafe(12)
-    connection.execute(insert(camera_secrets).values(camera_id=camera_id, sha256=digest_of(secret), created_at=now))
-    keep_newest_secrets(connection, camera_id, SECRETS_KEPT)
-    return secret
-
-
-def keep_newest_secrets(connection: Connection, camera_id: str, number: int) -> bool:
-    """Revoke all but the newest `number` secrets of a camera; return whether there is such a camera."""
-    if connection.execute(_locked_camera(camera_id)).first() is None:
-        return False
-    newest = (
-        select(camera_secrets.c.number)
-        .where(camera_secrets.c.camera_id == camera_id)
-        .order_by(camera_secrets.c.number.desc())
-        .limit(number)
-    )
-    numbers = connection.scalars(newest).all()
-    connection.execute(
-        delete(camera_secrets).where(camera_secrets.c.camera_id == camera_id, camera_secrets.c.number.not_in(numbers))
-    )
-    return True
-
-
-def remove_camera(connection: Connection, camera_id: str) -> bool:
-    """Remove a camera and its secrets, never its frames; return whether there was one."""
-    connection.execute(delete(camera_secrets).where(camera_secrets.c.camera_id == camera_id))
-    return connection.execute(delete(cameras).where(cameras.c.camera_id == camera_id)).rowcount > 0
-
-
-def _locked_camera(camera_id: str) -> Any:
-    return select(cameras.c.camera_id).where(cameras.c.camera_id == camera_id).with_for_update()
-
-
-def _described() -> Any:
-    last = select(func.max(frames.c.receipt)).where(frames.c.camera_id == cameras.c.camera_id).scalar_subquery()
-    number = (
-        select(func.count())
-        .select_from(camera_secrets)
-        .where(camera_secrets.c.camera_id == cameras.c.camera_id)
-        .scalar_subquery()
-    )
-    return select(cameras, last.label("last_receipt"), number.label("secrets"))
-
-
-def list_cameras(connection: Connection, after: str, limit: int) -> Sequence[Row[Any]]:
-    """Return up to `limit` cameras whose id comes after `after`, with `last_receipt` and the number of `secrets`."""
-    return connection.execute(
-        _described().where(cameras.c.camera_id > after).order_by(cameras.c.camera_id).limit(limit)
-    ).all()
-
-
-def read_camera(connection: Connection, camera_id: str) -> Row[Any] | None:
-    """Return one camera as `list_cameras` does, or None."""
-    return connection.execute(_described().where(cameras.c.camera_id == camera_id)).first()
-
-
-_BY_SECRET = select(cameras.c.camera_id, cameras.c.space_id, camera_secrets.c.sha256).join(
-    camera_secrets, camera_secrets.c.camera_id == cameras.c.camera_id
-)
-
-
-def camera_with_secret(connection: Connection, camera_id: str | None, secret: str) -> Camera | None:
-    """Return the camera whose secret this is, or None; with a `camera_id`, only if it is that camera."""
-    digest = digest_of(secret)
-    if camera_id is None:
-        statement = _BY_SECRET.where(camera_secrets.c.sha256 == digest)
-    else:
-        statement = _BY_SECRET.where(cameras.c.camera_id == camera_id)
-    found = None
-    for row in connection.execute(statement):
-        if hmac.compare_digest(row.sha256, digest):
-            found = Camera(row.camera_id, row.space_id)
-    return found
-
-
-# Frames
 
 
 def accept_frame(connection: Connection, new: NewFrame) -> tuple[Row[Any], bool]:
@@ -215,8 +102,8 @@ def _find_repeat(connection: Connection, new: NewFrame) -> Row[Any] | None:
         key = int.from_bytes(hashlib.sha256(f"{new.camera.camera_id}/{new.sha256}".encode()).digest()[:8], signed=True)
         connection.execute(select(func.pg_advisory_xact_lock(key)))
     same_time: ColumnElement[bool]
-    if new.captured_from == "header":
-        same_time = (frames.c.captured_from == "header") & (frames.c.captured_at == new.captured_at)
+    if new.captured_from in TOLD:
+        same_time = frames.c.captured_from.in_(TOLD) & (frames.c.captured_at == new.captured_at)
     else:
         same_time = frames.c.received_at > new.received_at - REPEAT_WITHIN
     return connection.execute(

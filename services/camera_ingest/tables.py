@@ -6,7 +6,18 @@ state given as a parameter would not let the database see that an index applies.
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, String, Table
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    false,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from shared.database import Instant
@@ -19,6 +30,14 @@ cameras = Table(
     Column("camera_id", String(64), primary_key=True),
     Column("space_id", String(64), nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("authentication", String(8), nullable=False, server_default="basic"),  # basic, digest
+    Column("mac", String(17)),  # of the device that sends, as aa:bb:cc:dd:ee:ff
+    Column("channel", Integer),  # of that device
+    Column("secret_in_path", Boolean, nullable=False, server_default=false()),
+    Column("always_200", Boolean, nullable=False, server_default=false()),
+    Column("refused", BigInteger, nullable=False, server_default="0"),  # frames refused behind an answer of 200
+    Column("last_refusal", String(64)),
+    Column("last_refused_at", Instant),
 )
 
 camera_secrets = Table(
@@ -28,6 +47,16 @@ camera_secrets = Table(
     Column("camera_id", String(64), ForeignKey("cameras.camera_id", ondelete="CASCADE"), nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("created_at", Instant, nullable=False),
+    # What Digest needs, kept only while its camera has Digest.
+    Column("ha1_md5", String(32)),
+    Column("ha1_sha256", String(64)),
+)
+
+shared_keys = Table(
+    "shared_keys",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("key", LargeBinary, nullable=False),
 )
 
 frames = Table(
@@ -38,7 +67,7 @@ frames = Table(
     Column("frame_id", String(64), nullable=False),
     Column("space_id", String(64), nullable=False),
     Column("captured_at", Instant),
-    Column("captured_from", String(8)),  # header, exif, or null
+    Column("captured_from", String(8)),  # header, event, exif, or null
     Column("received_at", Instant, nullable=False),
     Column("observed_at", Instant, nullable=False),
     Column("sha256", String(64), nullable=False),

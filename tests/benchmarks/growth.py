@@ -19,7 +19,7 @@ from services.aggregation.occupancy import Rules
 from services.aggregation.store import put_space
 from services.camera_ingest import tables as accepted
 from services.camera_ingest.ledger import add
-from services.camera_ingest.store import put_camera
+from services.camera_ingest.registry import put_camera
 from shared.database import Database, now
 from shared.receipts import hour_of
 from tests.benchmarks.contenders import cameras

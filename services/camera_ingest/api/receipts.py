@@ -9,16 +9,9 @@ from fastapi.security import HTTPAuthorizationCredentials
 from pydantic import AwareDatetime, BaseModel, Field
 from sqlalchemy import Row
 
-from services.camera_ingest import store
-from services.camera_ingest.api.dependencies import (
-    NAME,
-    Cursor,
-    Ingest,
-    Parts,
-    ReceiptPath,
-    camera_credentials,
-    identify_camera,
-)
+from services.camera_ingest import registry, store
+from services.camera_ingest.api.credentials import Secret, camera_credentials, identify_camera
+from services.camera_ingest.api.dependencies import NAME, Cursor, Ingest, Parts, ReceiptPath
 from services.camera_ingest.domain import State
 from services.camera_ingest.janitor import receipts_before
 from shared.auth import Operator, ViewerOrService, bearer, require
@@ -95,18 +88,19 @@ def unknown_receipt() -> Problem:
 
 async def _viewer_or_camera(
     request: Request, parts: Ingest, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
-) -> store.Camera | None:
+) -> registry.Camera | None:
     """Return the camera that asks, or None when a viewer does."""
     sent = camera_credentials(request)
     if sent is None:
         await require(Role.VIEWER)(request, credentials)
         return None
-    return await run_in_threadpool(identify_camera, parts, sent, sent[0] or "")
+    claimed = sent.camera_id if isinstance(sent, Secret) else sent.username
+    return await run_in_threadpool(identify_camera, parts, request, sent, claimed or "")
 
 
 @router.get("/v1/receipts/{receipt}")
 def get_receipt(
-    receipt: ReceiptPath, parts: Ingest, camera: Annotated[store.Camera | None, Depends(_viewer_or_camera)]
+    receipt: ReceiptPath, parts: Ingest, camera: Annotated[registry.Camera | None, Depends(_viewer_or_camera)]
 ) -> Receipt:
     """Return what became of a frame, to a viewer or to the camera that sent it."""
     row = read_row(parts, receipt)

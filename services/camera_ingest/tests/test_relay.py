@@ -14,7 +14,7 @@ from redis import Redis, RedisError
 from redis.exceptions import ConnectionError as NoRedis
 from sqlalchemy import Connection, select, update
 
-from services.camera_ingest import ledger, metrics, relay, store
+from services.camera_ingest import ledger, metrics, registry, relay, store
 from services.camera_ingest.domain import GAVE_UP, State
 from services.camera_ingest.photo import Exif, Photo
 from services.camera_ingest.relay import IDLE_S, QueueLengths, Relay
@@ -64,7 +64,7 @@ class Desk:
         receipt = str(uuid_utils.uuid7())
         frame = store.NewFrame(
             receipt,
-            store.Camera("c1", "k1"),
+            registry.Camera("c1", "k1"),
             name,
             None,
             None,

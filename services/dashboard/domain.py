@@ -1,5 +1,6 @@
 """The page's own rules: names and passwords, guessing, where a log-in may lead, what needs a look first."""
 
+import ipaddress
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +16,17 @@ THEMES = ("auto", "light", "dark")
 def name_key(name: str) -> str:
     """Return the form in which names are compared: two that look alike to a person are one."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())[:64]
+
+
+def address_key(address: str) -> str:
+    """Return what tries are counted by: an IPv4 address, or the /64 of an IPv6 one, which a household has whole."""
+    try:
+        known = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:64]
+    if known.version == 6 and known.ipv4_mapped is None:
+        return str(ipaddress.ip_network((known, 64), strict=False))
+    return str(getattr(known, "ipv4_mapped", None) or known)
 
 
 def clean_name(name: str) -> str | None:

@@ -18,7 +18,10 @@ LENGTHS = (
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """A day: the mean number of cats and dogs present over its time so far, stays that began and that ended."""
+    """A day: the mean number of cats and dogs present over its time so far, stays that began and that ended.
+
+    On the day of the first stay that is known, the mean is over the time since.
+    """
 
     day: date
     cats: float
@@ -40,10 +43,11 @@ def by_day(stays: Iterable[Stay], days: int, now: datetime, zone: tzinfo) -> lis
     """Return the last `days` days in `zone`, today the last."""
     known = list(stays)
     today = now.astimezone(zone).date()
-    return [_day(known, today - timedelta(days=back), now, zone) for back in reversed(range(days))]
+    first = min((stay.from_ for stay in known), default=now)
+    return [_day(known, today - timedelta(days=back), first, now, zone) for back in reversed(range(days))]
 
 
-def _day(stays: Sequence[Stay], day: date, now: datetime, zone: tzinfo) -> Day:
+def _day(stays: Sequence[Stay], day: date, first: datetime, now: datetime, zone: tzinfo) -> Day:
     # Midnights of the zone: a day of a clock change has 23 or 25 hours.
     start = datetime.combine(day, time(), zone)
     end = datetime.combine(day + timedelta(days=1), time(), zone)
@@ -52,7 +56,7 @@ def _day(stays: Sequence[Stay], day: date, now: datetime, zone: tzinfo) -> Day:
     for stay in stays:
         overlap = (min(stay.until or now, so_far) - max(stay.from_, start)).total_seconds()
         present[stay.species] += max(overlap, 0.0) * stay.number_of_animals
-    seconds = (so_far - start).total_seconds()
+    seconds = (so_far - (first if start < first < so_far else start)).total_seconds()
     return Day(
         day,
         present["cat"] / seconds,

@@ -13,6 +13,7 @@ from datetime import datetime, tzinfo
 from typing import Literal
 
 import structlog
+from prometheus_client import Counter
 
 from services.dashboard.clients import Aggregation, ServiceDown
 from services.dashboard.shapes import Status, Stay
@@ -26,6 +27,8 @@ FRESH_WHILE_TOLD_S = 10.0  # with the stream open, a change makes the status old
 WAITING_EVENTS = 50
 MOST_STAYS = 2000
 LONGEST_PAUSE_S = 10.0
+
+FAILURES = Counter("huella_page_stream_failures_total", "Times that following the changes met an unforeseen error.")
 
 Event = Literal["change", "down", "up"]
 
@@ -131,6 +134,9 @@ class Live:
                             self._tell("change")
             except ServiceDown:
                 log.warning("stream of changes is cut", again_in_s=pause_s)
+            except Exception:  # open pages must hear of changes again, whatever this one was
+                FAILURES.inc()
+                log.exception("stream of changes failed", again_in_s=pause_s)
             if self._told or pause_s <= 0.5:
                 self._told = False
                 self._tell("down")

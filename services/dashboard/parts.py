@@ -65,7 +65,7 @@ async def open_parts(
             live,
             thumbnails,
             renderer,
-            Throttle(),
+            Throttle(database),
         )
     finally:
         await live.close()

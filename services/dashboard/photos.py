@@ -24,6 +24,9 @@ RECEIPT = re.compile(r"^[A-Za-z0-9-]{1,64}$")
 SWEEP_EVERY_S = 300.0
 
 
+UNSHOWABLE = b""  # what is kept of a photo that can't be decoded, so that it is not tried each time
+
+
 class Unshowable(Exception):
     """The photo can't be decoded."""
 
@@ -75,10 +78,13 @@ class Thumbnails:
             return None
 
     def make(self, receipt: str, photo: bytes) -> bytes:
-        """Make, keep and return the small picture of a receipt. Raises Unshowable."""
+        """Make, keep and return the small picture of a receipt, UNSHOWABLE if the photo can't be decoded."""
         path = self._path(receipt)
         with self._decoding:
-            small = shrink(photo)
+            try:
+                small = shrink(photo)
+            except Unshowable:
+                small = UNSHOWABLE
         # Written beside and moved: another thread or process never reads half a picture.
         descriptor, name = tempfile.mkstemp(dir=self.folder)
         with os.fdopen(descriptor, "wb") as file:
@@ -104,5 +110,5 @@ class Thumbnails:
 
     def _path(self, receipt: str) -> Path:
         if not RECEIPT.match(receipt):
-            raise Unshowable
+            raise ValueError("a receipt has letters, digits and dashes")
         return self.folder / f"{receipt}.jpg"

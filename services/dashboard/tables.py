@@ -35,3 +35,11 @@ invitations = sa.Table(
     sa.Column("invited_by", sa.String(64)),  # nobody: the first link
     sa.Column("until", Instant, nullable=False),
 )
+
+tries = sa.Table(
+    "tries",
+    metadata,
+    sa.Column("key", sa.String(80), primary_key=True),  # `name ...` or `address ...`
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("last_at", Instant, nullable=False, index=True),
+)

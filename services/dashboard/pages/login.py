@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from services.dashboard import passwords
 from services.dashboard.access import Anybody, Form, cookie_name, set_session, text
-from services.dashboard.domain import LANGUAGES, THEMES, clean_name, good_password, name_key, safe_next
+from services.dashboard.domain import LANGUAGES, THEMES, clean_name, good_password, safe_next
 from services.dashboard.pages.answers import see
 from services.dashboard.parts import Parts, PartsOf
 from services.dashboard.render import LANGUAGE_COOKIE, THEME_COOKIE, moment_of
@@ -34,20 +34,18 @@ async def show_login(request: Request, session: Anybody, parts: PartsOf, next: s
 async def log_in(request: Request, form: Form, parts: PartsOf) -> Response:
     """Log in; unknown names and wrong passwords get the same answer after the same time."""
     name, password, onward = text(form, "name", 200), str(form.get("password", ""))[:500], safe_next(text(form, "next"))
-    key, address = name_key(name), request.client.host if request.client else ""
-    wait_s = parts.throttle.wait_s(key, address)
+    address = request.client.host if request.client else ""
+    wait_s = await run_in_threadpool(parts.throttle.take, name, address, moment_of(request))
     if wait_s:
         log.warning("log-in throttled", address=address)
         headers = {"Retry-After": str(math.ceil(wait_s))}
         return _again(request, parts, onward, "wait", name, 429, headers, math.ceil(wait_s))
-    # Counted before the check, so that tries at the same time can't outrun the count.
-    parts.throttle.failed(key, address)
     known = await run_in_threadpool(parts.store.password_of, name)
     if not await run_in_threadpool(passwords.matches, known[1] if known else None, password) or known is None:
         log.warning("log-in refused", address=address)
         return _again(request, parts, onward, "wrong", name, 422)
     person, kept = known
-    parts.throttle.succeeded(key, address)
+    await run_in_threadpool(parts.throttle.right, name, address)
     if passwords.outdated(kept):
         hashed = await run_in_threadpool(passwords.make_hash, password)
         await run_in_threadpool(parts.store.rehash, person.key, kept, hashed)

@@ -106,12 +106,12 @@ async def change_password(request: Request, viewer: Viewer, form: Form, parts: P
     """Change one's own password, knowing the old one; every log-in ends."""
     person = viewer.person
     address = request.client.host if request.client else ""
-    wait_s = parts.throttle.wait_s(person.key, address)
+    wait_s = await run_in_threadpool(parts.throttle.take, person.key, address, moment_of(request))
     known = await run_in_threadpool(parts.store.password_of, person.name)
     old = text(form, "old", 500)
     if wait_s or known is None or not await run_in_threadpool(passwords.matches, known[1], old):
-        parts.throttle.failed(person.key, address)
         return await run_in_threadpool(_me, request, viewer, parts, "old_wrong")
+    await run_in_threadpool(parts.throttle.right, person.key, address)
     new = str(form.get("new", ""))[:500]
     if not good_password(new, person.name):
         return await run_in_threadpool(_me, request, viewer, parts, "weak")

@@ -26,6 +26,7 @@ FRESH_S = 1.0
 FRESH_WHILE_TOLD_S = 10.0  # with the stream open, a change makes the status old at once
 WAITING_EVENTS = 50
 MOST_STAYS = 2000
+SHORTEST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
 
 FAILURES = Counter("huella_page_stream_failures_total", "Times that following the changes met an unforeseen error.")
@@ -120,11 +121,11 @@ class Live:
 
     async def _follow(self) -> None:
         last_id: str | None = None
-        pause_s = 0.5
+        pause_s = SHORTEST_PAUSE_S
         while True:
             try:
                 async with self._aggregation.events(last_id) as lines:
-                    self._told, pause_s = True, 0.5
+                    self._told, pause_s = True, SHORTEST_PAUSE_S
                     self._tell("up")
                     async for line in lines:
                         field, _, value = line.partition(":")
@@ -137,7 +138,7 @@ class Live:
             except Exception:  # open pages must hear of changes again, whatever this one was
                 FAILURES.inc()
                 log.exception("stream of changes failed", again_in_s=pause_s)
-            if self._told or pause_s <= 0.5:
+            if self._told or pause_s <= SHORTEST_PAUSE_S:
                 self._told = False
                 self._tell("down")
             await asyncio.sleep(pause_s)

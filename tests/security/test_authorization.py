@@ -2,7 +2,9 @@
 
 import base64
 import re
+import secrets
 from collections.abc import Iterator
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,10 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from shared.database import migrate
+from services.dashboard.access import cookie_name
+from shared.database import migrate, now
 from shared.testing import TokenFor
-from shared.tokens import Role
+from shared.tokens import RANK, Role
 
 # Callers by what they send. A camera's credentials mean something to camera_ingest alone.
 ALL = {"anonymous", "camera", "viewer", "operator", "admin", "image_classifier", "aggregation"}
@@ -22,6 +25,46 @@ OPERATORS = {"operator", "admin"}
 ADMINS = {"admin"}
 SERVICES = {"image_classifier", "aggregation"}
 CAMERAS = {"camera"}
+
+# What each log-in may do on the page, by the least role that may.
+PAGE: dict[str, Role | None] = {
+    "GET /login": None,
+    "POST /login": None,
+    "POST /logout": None,
+    "GET /invitations/{secret}": None,
+    "POST /invitations/{secret}": None,
+    "POST /preferences": None,
+    "GET /": Role.VIEWER,
+    "GET /events": Role.VIEWER,
+    "GET /spaces/{space_id}": Role.VIEWER,
+    "GET /review": Role.VIEWER,
+    "GET /try": Role.VIEWER,
+    "POST /try": Role.VIEWER,
+    "GET /history": Role.VIEWER,
+    "GET /history/days.csv": Role.VIEWER,
+    "GET /history/stays.csv": Role.VIEWER,
+    "GET /health": Role.VIEWER,
+    "GET /setup": Role.VIEWER,
+    "GET /cameras/{camera_id}": Role.VIEWER,
+    "GET /photos/{receipt}": Role.VIEWER,
+    "GET /photos/{receipt}/thumbnail": Role.VIEWER,
+    "GET /me": Role.VIEWER,
+    "POST /me/password": Role.VIEWER,
+    "POST /spaces/{space_id}/service": Role.OPERATOR,
+    "POST /stays/{stay_id}": Role.OPERATOR,
+    "POST /frames/{receipt}/correction": Role.OPERATOR,
+    "POST /receipts/{receipt}/offers": Role.OPERATOR,
+    "POST /setup/spaces": Role.ADMIN,
+    "POST /setup/cameras": Role.ADMIN,
+    "POST /cameras/{camera_id}/secrets": Role.ADMIN,
+    "POST /cameras/{camera_id}/removal": Role.ADMIN,
+    "GET /people": Role.ADMIN,
+    "POST /people/invitations": Role.ADMIN,
+    "POST /people/invitations/{digest}/withdrawal": Role.ADMIN,
+    "POST /people/{person}/role": Role.ADMIN,
+    "POST /people/{person}/removal": Role.ADMIN,
+    "POST /me/sessions": Role.VIEWER,
+}
 
 RULES: dict[str, dict[str, set[str]]] = {
     "camera_ingest": {
@@ -84,55 +127,9 @@ RULES: dict[str, dict[str, set[str]]] = {
         "GET /v1/reviews": VIEWERS,
         "GET /v1/reconciliation": VIEWERS,
     },
-    # The page knows people by their log-in, not by tokens: to it every one of these callers is a stranger.
-    "dashboard": {
-        "GET /login": ALL,
-        "POST /login": ALL,
-        "POST /logout": ALL,
-        "GET /invitations/{secret}": ALL,
-        "POST /invitations/{secret}": ALL,
-        "POST /preferences": ALL,
-        **{
-            f"GET {path}": set()
-            for path in (
-                "/",
-                "/events",
-                "/spaces/{space_id}",
-                "/review",
-                "/try",
-                "/history",
-                "/history/days.csv",
-                "/history/stays.csv",
-                "/health",
-                "/setup",
-                "/cameras/{camera_id}",
-                "/people",
-                "/me",
-                "/photos/{receipt}",
-                "/photos/{receipt}/thumbnail",
-            )
-        },
-        **{
-            f"POST {path}": set()
-            for path in (
-                "/spaces/{space_id}/service",
-                "/stays/{stay_id}",
-                "/frames/{receipt}/correction",
-                "/try",
-                "/receipts/{receipt}/offers",
-                "/setup/spaces",
-                "/setup/cameras",
-                "/cameras/{camera_id}/secrets",
-                "/cameras/{camera_id}/removal",
-                "/people/invitations",
-                "/people/invitations/{digest}/withdrawal",
-                "/people/{person}/role",
-                "/people/{person}/removal",
-                "/me/password",
-                "/me/sessions",
-            )
-        },
-    },
+    # The page knows people by their log-in, not by tokens: to it every one of these callers is a stranger. Its own
+    # rules are in PAGE.
+    "dashboard": {route: ALL if least is None else set() for route, least in PAGE.items()},
 }
 # It never ends, so a client that waits for its end would wait too; its guard is the same dependency as its neighbours'.
 ENDLESS = {"GET /v1/adoption-status/events"}
@@ -206,3 +203,52 @@ def _authorization(client: TestClient, service: str, caller: str, token_for: Tok
     if caller in SERVICES:
         return {"Authorization": f"Bearer {token_for(Role.SERVICE, audience=service, issuer=caller)}"}
     return {"Authorization": f"Bearer {token_for(caller)}"}
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Iterator[TestClient]:
+    """A browser on the page, whose neighbours do not answer: whom a page lets in is decided before it asks them."""
+    main: Any = import_module("services.dashboard.main")
+    settings = import_module("services.dashboard.settings").Settings(data=folder, base_port=19100)
+    migrate(settings.database_url, Path(main.__file__).parent / "migrations")
+    headers = {"Origin": "http://testserver", "Accept": "text/html"}
+    with TestClient(main.create_app(settings), raise_server_exceptions=False, follow_redirects=False) as client:
+        client.headers.update(headers)
+        yield client
+
+
+def log_in(client: TestClient, role: Role) -> str:
+    """Log in as a new person of the role, and return the token that the forms of this log-in carry."""
+    app: Any = client.app
+    parts, moment = app.state.parts, now()
+    name = f"{role.value}{secrets.token_hex(4)}"
+    parts.store.accept(parts.store.invite(role, "tests", moment + timedelta(hours=1)), name, "no hash", moment)
+    secret, session = parts.store.begin_session(name, moment)
+    client.cookies.clear()
+    client.cookies.set(cookie_name(parts.settings), secret)
+    return str(session.csrf)
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR, Role.ADMIN])
+def test_each_page_lets_in_the_log_ins_that_its_rule_names_and_only_their_own_forms(
+    page: TestClient, role: Role
+) -> None:
+    wrong = []
+    token = log_in(page, role)
+    for route, least in PAGE.items():
+        if route == "GET /events":  # never ends for who is let in
+            continue
+        method, path = route.split()
+        # What ends a log-in begins another.
+        if page.get("/me").status_code != 200:
+            token = log_in(page, role)
+        address = re.sub(r"{\w+}", "c1", path)
+        if method == "POST":
+            foreign = page.post(address, data={"csrf": "another's"}).status_code
+            if foreign != 403:
+                wrong.append(f"{route} by {role} with a foreign token: {foreign}")
+        answer = page.request(method, address, data={"csrf": token} if method == "POST" else None)
+        allowed = least is None or RANK[role] >= RANK[least]
+        if _let_in(answer.status_code, answer.headers.get("location", "")) != allowed:
+            wrong.append(f"{route} by {role}: {answer.status_code}")
+    assert wrong == []

@@ -10,7 +10,8 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from deploy.local.scenes import LABELS, animals_of, draw_scene, to_jpeg
+from deploy.local.drawing.rooms import Room
+from deploy.local.scenes import LABELS, Scene, draw_scene, posed, to_jpeg, who
 
 EVENT_EVERY_S = 25.0
 POSE_KEPT = 3  # photos for which an animal keeps still
@@ -114,10 +115,9 @@ class DrawnPhotos:
         self._size = size
 
     def take(self, camera_id: str, chapter: Chapter, moment: int) -> bytes:
-        animals = animals_of(chapter.label, chapter.seed)
-        return to_jpeg(
-            draw_scene(self._kennels[camera_id], animals, moment, self._size, pose=chapter.seed + moment // POSE_KEPT)
-        )
+        room = Room.of(self._kennels[camera_id])
+        bodies = posed(room, who(chapter.label, chapter.seed), chapter.seed + moment // POSE_KEPT)
+        return to_jpeg(draw_scene(Scene(room, bodies, 12.0), 0, moment, self._size))
 
 
 class FolderPhotos:

@@ -11,6 +11,9 @@ help: ## List these targets
 demo: .venv/.runs ## Watch the system at work on photos: drawn ones, or those of PHOTOS=folder; DURATION=seconds ends it
 	@$(PY) -m deploy.local.demo $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(DURATION),--duration $(DURATION))
 
+classify: .venv/.runs ## Predict the photos of PHOTOS=folder into OUT=results.csv; started again, it goes on where it stopped
+	@$(PY) -m deploy.local.classify "$(or $(PHOTOS),$(error say which photos: make classify PHOTOS=folder OUT=results.csv))" --out "$(or $(OUT),results.csv)"
+
 up: .venv/.runs ## Start the system in the foreground: ports from HUELLA_PORT (8000), data in HUELLA_DATA (.huella)
 	@$(PY) -m deploy.local.up
 
@@ -77,4 +80,4 @@ clean: ## Remove the environments and caches; the data in .huella stays
 .venv-rivals/.serves: tests/benchmarks/requirements-rivals.txt
 	@deploy/local/setup .venv-rivals $< && touch $@
 
-.PHONY: help demo up token setup test check contracts bench profile bench-latency screenshots train evaluate test-training setup-train compose-up test-containers lock clean
+.PHONY: help demo classify up token setup test check contracts bench profile bench-latency screenshots train evaluate test-training setup-train compose-up test-containers lock clean

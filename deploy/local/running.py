@@ -17,7 +17,7 @@ import httpx
 from pydantic import ValidationError
 
 from deploy.local import system as local
-from deploy.local.system import PROGRAMS, CannotStart, Program, System
+from deploy.local.system import CannotStart, Program, System
 from shared.settings import ServiceSettings
 from shared.tokens import make_keys
 
@@ -145,7 +145,7 @@ def start(system: System, lock: int) -> subprocess.Popen[bytes]:
 
 def not_ready(system: System, client: httpx.Client) -> list[Program]:
     """Return the programs that don't say that they are ready now."""
-    return [program for program in PROGRAMS if not _answers(client, program.ready_url(system.base_port))]
+    return [program for program in system.programs if not _answers(client, program.ready_url(system.base_port))]
 
 
 def _answers(client: httpx.Client, url: str) -> bool:
@@ -162,7 +162,7 @@ def wait_until_ready(
 
     Raises CannotStart if the process manager ends, or some are not ready after `within_s` seconds.
     """
-    waiting, started = list(PROGRAMS), time.monotonic()
+    waiting, started = list(system.programs), time.monotonic()
     since = started
     with httpx.Client(timeout=2, trust_env=False) as client:
         while waiting:

@@ -50,11 +50,12 @@ PROGRAMS = (
 
 @dataclass(frozen=True)
 class System:
-    """One system: its data folder (absolute) and the first of its ports."""
+    """One system: its data folder (absolute), the first of its ports, and which processes it has beside Redis."""
 
     data: Path
     base_port: int
     keys: Path
+    programs: tuple[Program, ...] = PROGRAMS
 
     @property
     def run(self) -> Path:
@@ -79,7 +80,7 @@ class System:
     @property
     def ports(self) -> dict[int, str]:
         """Each port of the system with the name of its process."""
-        return {self.base_port + REDIS_PORT: "redis"} | {self.base_port + p.offset: p.name for p in PROGRAMS}
+        return {self.base_port + REDIS_PORT: "redis"} | {self.base_port + p.offset: p.name for p in self.programs}
 
     def url(self, program: str) -> str:
         """Return the base URL of one of PROGRAMS."""
@@ -187,11 +188,11 @@ serverurl=unix://{_escaped(socket_path)}
 """,
         _program(system, "redis", f"{_word(redis)} {_word(system.redis_conf)}", priority=10),
         # One group, so that all of them are told to stop at once and Redis stops after them.
-        f"[group:huella]\nprograms={','.join(program.name for program in PROGRAMS)}\npriority=20\n",
+        f"[group:huella]\nprograms={','.join(program.name for program in system.programs)}\npriority=20\n",
     ]
     sections += [
         _program(system, program.name, f"{_word(sys.executable)} -m {program.module}", priority=20)
-        for program in PROGRAMS
+        for program in system.programs
     ]
     return "\n".join(sections)
 

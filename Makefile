@@ -3,7 +3,7 @@
 export PYTHON
 PY := .venv/bin/python
 PY_TRAIN := .venv-train/bin/python
-SERVICES := camera_ingest image_classifier aggregation dashboard
+SERVICES := camera_ingest image_classifier aggregation dashboard camera_agent
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

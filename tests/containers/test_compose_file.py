@@ -55,3 +55,12 @@ def test_a_service_holds_its_own_secrets_as_files_and_no_other(name: str) -> Non
 def test_capabilities_are_for_none_of_our_services(name: str) -> None:
     assert "cap_add" not in SERVICES[name]
     assert "user" not in SERVICES[name], "the image says who it runs as"
+
+
+def test_the_camera_agent_starts_only_when_asked_for_and_is_outside_the_inner_network() -> None:
+    agent = SERVICES["camera-agent"]
+    assert agent["profiles"] == ["cameras"]
+    assert agent["networks"] == ["front"]
+    assert "secrets" not in agent
+    assert "cap_add" not in agent
+    assert any(volume.endswith(":/cameras:ro") for volume in agent["volumes"])

@@ -56,8 +56,8 @@ def is_service(path: Path) -> bool:
 
 
 def known_metrics() -> set[str]:
-    for program in PROGRAMS:
-        import_module(program.module)
+    for module in (*(program.module for program in PROGRAMS), "services.camera_agent.main"):
+        import_module(module)
     return {family.name + suffix for family in REGISTRY.collect() for suffix in SUFFIXES}
 
 

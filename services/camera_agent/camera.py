@@ -1,0 +1,263 @@
+"""One camera at work: a thread that takes photos into its spool, and one that sends them to ingest.
+
+Each camera has its own two, so that a slow or dead one stops no other.
+"""
+
+import random
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from services.camera_agent import metrics
+from services.camera_agent.config import Camera
+from services.camera_agent.domain import Shown, Verdict, wait_s, worth_sending
+from services.camera_agent.ingest import Answer, Ingest
+from services.camera_agent.photo import NotAPhoto, fingerprint
+from services.camera_agent.sources import Source
+from services.camera_agent.sources.photos import Photo, SourceFailure
+from services.camera_agent.spool import Kept, Spool, Torn
+
+log = structlog.get_logger(__name__)
+
+LOOK_S = 1.0
+TELL_EVERY_S = 60.0
+JOIN_S = 5.0
+
+
+class CameraAtWork:
+    """A camera's two threads, from `start` to `stop`."""
+
+    def __init__(self, camera: Camera, source: Source, spool: Spool, ingest: Ingest) -> None:
+        self.camera = camera
+        self._source = source
+        self._spool = spool
+        self._ingest = ingest
+        self._stopped = threading.Event()
+        self._shown: Shown | None = None
+        self._losses = Losses(camera.camera_id)
+        self._log = log.bind(camera=camera.camera_id)
+        self._threads = [
+            threading.Thread(target=work, name=f"{camera.camera_id}-{name}", daemon=True)
+            for name, work in (("source", self._take_photos), ("sender", self._send_frames))
+        ]
+        for outcome in ("kept", "unchanged", "unreadable"):
+            metrics.PHOTOS.labels(camera.camera_id, outcome)
+        for reason in ("bound", "disk", "refused", "torn"):
+            metrics.DROPPED.labels(camera.camera_id, reason)
+
+    def start(self) -> None:
+        """Begin to take and to send."""
+        self._measure()
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Ask both threads to end; `join` waits for them."""
+        self._stopped.set()
+
+    def join(self) -> None:
+        """Wait for a few seconds; what a thread is in the middle of is in the spool and is done again later."""
+        for thread in self._threads:
+            thread.join(JOIN_S)
+        self._losses.tell(at_once=True)
+
+    def dead(self) -> list[str]:
+        """Return the names of threads that ended although nobody stopped them and their work is not over."""
+        return [] if self._stopped.is_set() else [thread.name for thread in self._threads if not thread.is_alive()]
+
+    # Taking photos
+
+    def _take_photos(self) -> None:
+        failures = 0
+        while not self._stopped.is_set():
+            try:
+                for photo in self._source(self._stopped):
+                    if failures:
+                        self._log.info("source gives photos again", failures=failures)
+                    failures = 0
+                    metrics.SOURCES_UP.labels(self.camera.camera_id).set(1)
+                    self._take(photo)
+                if not self._stopped.is_set():
+                    self._log.info("source has come to its end")
+                    self._stopped.wait()
+                return
+            except SourceFailure as failure:
+                reason, said = failure.reason, str(failure)
+            except Exception as error:  # noqa: BLE001 - a fault of ours in one source must not end its camera for ever
+                # Its type alone: the text of foreign errors may hold an address with its password.
+                reason, said = "unexpected", f"{type(error).__name__} at {_place(error)}"
+            failures += 1
+            metrics.SOURCES_UP.labels(self.camera.camera_id).set(0)
+            metrics.SOURCE_FAILURES.labels(self.camera.camera_id, reason).inc()
+            pause_s = wait_s(failures, random.random())  # noqa: S311 - it spreads load, it hides nothing
+            level = self._log.warning if failures in (1, 2, 4) or failures % 10 == 0 else self._log.debug
+            level("source gives nothing", reason=reason, error=said, failures=failures, again_in_s=round(pause_s, 1))
+            self._stopped.wait(pause_s)
+
+    def _take(self, photo: Photo) -> None:
+        camera_id = self.camera.camera_id
+        metrics.LAST_PHOTO.labels(camera_id).set(datetime.now(UTC).timestamp())
+        try:
+            shown = Shown(fingerprint(photo.image), photo.captured_at)
+        except NotAPhoto as error:
+            metrics.PHOTOS.labels(camera_id, "unreadable").inc()
+            self._log.warning("not a photo", error=str(error)[:200])
+            return
+        if self.camera.entry.skip_unchanged and not worth_sending(self._shown, shown, self.camera.entry.heartbeat_s):
+            metrics.PHOTOS.labels(camera_id, "unchanged").inc()
+            return
+        self._keep(photo)
+        metrics.PHOTOS.labels(camera_id, "kept").inc()
+        self._shown = shown
+        self._measure()
+
+    def _keep(self, photo: Photo) -> None:
+        """Put a photo into the spool; on a full disk the oldest frames give way to it."""
+        while True:
+            try:
+                dropped = self._spool.add(photo.captured_at, photo.image)
+            except OSError as error:
+                victim = self._spool.drop_oldest()
+                if victim is None:
+                    raise SourceFailure("disk", f"the spool can't be written: {error.strerror}; make room") from None
+                self._losses.add("disk", victim)
+            else:
+                for kept in dropped:
+                    self._losses.add("bound", kept)
+                self._losses.tell()
+                return
+
+    # Sending frames
+
+    def _send_frames(self) -> None:
+        failures = 0
+        since: datetime | None = None
+        while not self._stopped.is_set():
+            self._losses.tell()
+            frame = self._spool.next_to_send(LOOK_S)
+            if frame is None:
+                continue
+            try:
+                answer = self._send(frame)
+            except Exception as error:  # noqa: BLE001 - a fault of ours, or of the disk, must not end the sender for ever
+                self._spool.hold()
+                answer = Answer(Verdict.LATER, 0, f"could not be asked: {type(error).__name__} at {_place(error)}")
+            if answer is None or answer.verdict in (Verdict.TAKEN, Verdict.REFUSED):
+                if since is not None:
+                    waited_s = round((datetime.now(UTC) - since).total_seconds())
+                    self._log.info("ingest takes frames again", after_s=waited_s, frames_waiting=len(self._spool))
+                failures, since = 0, None
+            else:
+                failures, since = failures + 1, since or datetime.now(UTC)
+                self._wait(answer, failures)
+            self._measure()
+
+    def _send(self, frame: Kept) -> Answer | None:
+        """Send one frame, and forget it if that is over; None if it was no frame any more."""
+        camera_id = self.camera.camera_id
+        try:
+            image = self._spool.read(frame)
+        except Torn as error:
+            self._spool.remove(frame)
+            self._losses.add("torn", frame, str(error))
+            return None
+        answer = self._ingest.put(self.camera, frame, image)
+        if answer.verdict is Verdict.TAKEN:
+            self._spool.remove(frame)
+            metrics.DELIVERIES.labels(camera_id, "accepted" if answer.status == 201 else "repeated").inc()
+        elif answer.verdict is Verdict.REFUSED:
+            self._spool.remove(frame)
+            metrics.DELIVERIES.labels(camera_id, "refused").inc()
+            self._losses.add("refused", frame, answer.said)
+        else:
+            self._spool.hold()
+            metrics.DELIVERIES.labels(camera_id, "failed").inc()
+        return answer
+
+    def _wait(self, answer: Answer, failures: int) -> None:
+        pause_s = wait_s(failures, random.random(), answer.wait_s)  # noqa: S311 - as above
+        level = self._log.warning if failures in (1, 2, 4) or failures % 10 == 0 else self._log.debug
+        if answer.verdict is Verdict.MISCONFIGURED:
+            hint = "nothing is lost up to the spool's bound; correct the camera's id and secret, or the address"
+        else:
+            hint = "frames are kept and sent in order later"
+        level(
+            "ingest takes no frames",
+            ingest=answer.said,
+            hint=hint,
+            frames_waiting=len(self._spool),
+            failures=failures,
+            again_in_s=round(pause_s, 1),
+        )
+        self._stopped.wait(pause_s)
+
+    def _measure(self) -> None:
+        camera_id, oldest = self.camera.camera_id, self._spool.oldest()
+        metrics.SPOOL_FRAMES.labels(camera_id).set(len(self._spool))
+        metrics.SPOOL_BYTES.labels(camera_id).set(self._spool.bytes)
+        metrics.SPOOL_OLDEST.labels(camera_id).set(oldest.captured_at.timestamp() if oldest else 0)
+
+
+@dataclass
+class Loss:
+    """Frames given up for one reason and not told of yet."""
+
+    frames: int
+    captured_from: datetime
+    captured_until: datetime
+    said: str | None
+
+
+class Losses:
+    """Counts each frame that was given up, and says so: at once the first time, then together once a minute."""
+
+    def __init__(self, camera_id: str) -> None:
+        self._camera_id = camera_id
+        self._lock = threading.Lock()
+        self._untold: dict[str, Loss] = {}
+        self._told_at: datetime | None = None
+
+    def add(self, reason: str, frame: Kept, said: str | None = None) -> None:
+        """Count a frame that was given up for `reason`; `said` explains it."""
+        metrics.DROPPED.labels(self._camera_id, reason).inc()
+        captured_at = frame.captured_at
+        with self._lock:
+            loss = self._untold.setdefault(reason, Loss(0, captured_at, captured_at, said))
+            loss.frames += 1
+            loss.captured_from = min(loss.captured_from, captured_at)
+            loss.captured_until = max(loss.captured_until, captured_at)
+            loss.said = said
+
+    def tell(self, at_once: bool = False) -> None:
+        """Log what was given up since the last time, unless that is less than a minute ago."""
+        with self._lock:
+            now = datetime.now(UTC)
+            recently = self._told_at is not None and (now - self._told_at).total_seconds() < TELL_EVERY_S
+            if not self._untold or (recently and not at_once):
+                return
+            untold, self._untold, self._told_at = self._untold, {}, now
+        for reason, loss in untold.items():
+            log.error(
+                "frames dropped",
+                camera=self._camera_id,
+                reason=reason,
+                said=loss.said,
+                frames=loss.frames,
+                captured_from=loss.captured_from.isoformat(),
+                captured_until=loss.captured_until.isoformat(),
+            )
+
+
+def open_spool(root: Path, camera: Camera, share_bytes: int) -> Spool:
+    """Return the camera's spool under the agent's folder; frames of an earlier run are in it."""
+    return Spool(root / camera.camera_id / "spool", share_bytes)
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace else "an unknown place"

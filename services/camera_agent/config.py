@@ -1,0 +1,298 @@
+"""The agent's one file: which cameras there are, where their photos come from, and where they go.
+
+`load` reads it whole or says everything that is wrong with it, each with its line. Secrets never stand in it: it names
+a file or a variable of the environment that holds them.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from services.camera_agent import yaml_lines
+
+S = TypeVar("S", bound="Shape")
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+SCHEMES = ("rtsp", "http", "https", "folder", "simulated")
+SIMULATED = ("", "cat", "dog", "both", "none")
+LEAST_SHARE = 12 * 1024 * 1024
+"""One frame of the largest size, and a little."""
+
+
+class ConfigError(Exception):
+    """The file can't be used; each of `problems` says where, what, and what to do."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Shape(BaseModel):
+    """Base of what stands in the file: no key but the known ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Replay(Shape):
+    """How a folder is replayed."""
+
+    speed: float = Field(1.0, gt=0, le=1e6)
+    times: Literal["original", "now"] = "original"
+
+
+class Common(Shape):
+    """What may stand with one camera, or under `defaults` for all of them."""
+
+    every_s: float = Field(10.0, ge=0.1, le=86400)
+    heartbeat_s: float = Field(60.0, ge=1, le=86400)
+    skip_unchanged: bool = True
+    width: int = Field(1280, ge=64, le=8192)
+    user: str | None = Field(None, min_length=1, max_length=128)
+    password_file: str | None = None
+    password_env: str | None = None
+    auth: Literal["digest", "basic"] = "digest"
+    ca_file: str | None = None
+
+
+class CameraEntry(Common):
+    """One camera as it stands in the file."""
+
+    source: str
+    secret_file: str | None = None
+    secret_env: str | None = None
+    hosts: tuple[str, ...] = ()
+    replay: Replay | None = None
+    delete: bool = False
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "CameraEntry":
+        if (self.secret_file is None) == (self.secret_env is None):
+            raise ValueError("give either secret_file or secret_env: the secret that ingest showed for this camera")
+        if self.password_file is not None and self.password_env is not None:
+            raise ValueError("give password_file or password_env, not both")
+        _check_source(self)
+        return self
+
+
+class Spool(Shape):
+    """How much may wait on the disk while ingest can't be reached."""
+
+    bytes: ByteSize = ByteSize(2 * 10**9)
+
+
+class File(Shape):
+    """The whole file, without `defaults`, which are merged into the cameras before."""
+
+    ingest: str
+    ingest_ca_file: str | None = None
+    spool: Spool = Spool()
+    cameras: dict[Name, CameraEntry] = Field(min_length=1, max_length=200)
+
+    @model_validator(mode="after")
+    def _is_origin(self) -> "File":
+        problem = _url_problem(self.ingest, ("http", "https"))
+        if problem or urlsplit(self.ingest).path not in ("", "/") or urlsplit(self.ingest).query:
+            raise ValueError(
+                f"ingest {problem or 'has a path'}: write scheme, host and port, as in http://10.0.0.2:8001"
+            )
+        share = self.spool.bytes // len(self.cameras)
+        if share < LEAST_SHARE:
+            raise ValueError(
+                f"spool.bytes gives each of {len(self.cameras)} cameras {share} bytes, less than the {LEAST_SHARE} "
+                "that one large photo may need: raise it"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One camera, ready to be worked with; secrets are left out of its text form."""
+
+    camera_id: str
+    entry: CameraEntry
+    secret: str = field(repr=False)
+    password: str | None = field(repr=False, default=None)
+    ca_file: Path | None = None
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole file, checked, with the secrets that it names."""
+
+    ingest: str
+    ingest_ca_file: Path | None
+    share_bytes: int
+    cameras: tuple[Camera, ...]
+
+
+def load(path: Path, environment: Mapping[str, str]) -> Config:
+    """Return what the file says, relative paths taken from its own folder. Raises ConfigError with all its problems."""
+    try:
+        content, lines = yaml_lines.read(path)
+    except OSError as error:
+        raise ConfigError([f"{path} can't be read: {error.strerror}. Name the agent's YAML file."]) from None
+    except yaml_lines.YamlError as error:
+        raise ConfigError([f"{path}:{error.line}: {error}"]) from None
+    if not isinstance(content, dict):
+        raise ConfigError(
+            [f"{path}:1: must have the keys `ingest` and `cameras`; services/camera_agent has an example"]
+        )
+    problems = _Problems(path, lines)
+    defaults = content.pop("defaults", None) or {}
+    problems.check(Common, defaults, ("defaults",))
+    file = problems.check(File, _with_defaults(content, defaults), ())
+    if problems.found or file is None:
+        raise ConfigError(sorted(problems.found, key=lambda found: int(found.split(":")[1])))
+    cameras = [_open(problems, environment, camera_id, entry) for camera_id, entry in file.cameras.items()]
+    ca_file = problems.file(("ingest_ca_file",), file.ingest_ca_file)
+    if problems.found:
+        raise ConfigError(problems.found)
+    return Config(file.ingest.rstrip("/"), ca_file, file.spool.bytes // len(cameras), tuple(cameras))
+
+
+def _with_defaults(content: dict[str, Any], defaults: Any) -> dict[str, Any]:
+    cameras = content.get("cameras")
+    if not isinstance(cameras, dict) or not isinstance(defaults, dict):
+        return content
+    known = {key: value for key, value in defaults.items() if key in Common.model_fields}
+    merged = {name: {**known, **entry} if isinstance(entry, dict) else entry for name, entry in cameras.items()}
+    return {**content, "cameras": merged}
+
+
+class _Problems:
+    """Gathers what is wrong with a file, and where."""
+
+    def __init__(self, path: Path, lines: dict[yaml_lines.Place, int]) -> None:
+        self.path = path
+        self.found: list[str] = []
+        self._lines = lines
+
+    def add(self, place: yaml_lines.Place, message: str) -> None:
+        key, _, rest = message.partition(" ")
+        if (*place, *key.split(".")) in self._lines:  # a rule over several keys begins with the one to look at
+            place, message = (*place, *key.split(".")), rest
+        at = next(self._lines[place[:end]] for end in range(len(place), -1, -1) if place[:end] in self._lines)
+        name = ".".join(str(part) for part in place)
+        text = f"{self.path}:{at}: {name}{': ' if name else ''}{message}"
+        if text not in self.found:
+            self.found.append(text)
+
+    def check(self, shape: type[S], content: Any, place: yaml_lines.Place) -> S | None:
+        try:
+            # As JSON, where "strict" still lets a mapping be an object and a list a tuple; dates become text.
+            return shape.model_validate_json(json.dumps(content, default=str))
+        except ValidationError as error:
+            for found in error.errors(include_url=False, include_input=False):
+                at = (*place, *(part for part in found["loc"] if part != "[key]"))
+                # What is wrong with a default is said of `defaults`, not of each camera that takes it.
+                if not (len(at) == 3 and at not in self._lines and found["type"] not in ("missing", "extra_forbidden")):
+                    self.add(at, _explain(shape, found["type"], found["msg"], at))
+        return None
+
+    def file(self, place: yaml_lines.Place, name: str | None) -> Path | None:
+        """Return the file that stands at `place`, or None if it names none; adds a problem if it can't be read."""
+        if name is None:
+            return None
+        path = self.path.parent / name
+        if not path.is_file():
+            self.add(place, f"there is no file {path}")
+        return path
+
+    def secret(
+        self, place: yaml_lines.Place, name: str | None, variable: str | None, at: Mapping[str, str]
+    ) -> str | None:
+        """Return the secret in the file `<place>_file` or the variable `<place>_env`; None if neither is given."""
+        key = str(place[-1])
+        where = (*place[:-1], f"{key}_env" if variable else f"{key}_file")
+        if name is None and variable is None:
+            return None
+        try:
+            value = at[variable] if variable else (self.path.parent / str(name)).read_text().strip()
+        except KeyError:
+            self.add(where, f"the environment has no {variable}: set it before the agent starts")
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            self.add(
+                where, f"{self.path.parent / str(name)} can't be read ({type(error).__name__}): put the {key} there"
+            )
+            return None
+        if not value or not value.isprintable():
+            self.add(where, f"the {key} there is empty or has characters that nobody can type")
+        return value
+
+
+def _explain(shape: type[BaseModel], kind: str, message: str, place: yaml_lines.Place) -> str:
+    if kind == "extra_forbidden":
+        if place[-1] in ("secret", "password"):
+            return f"secrets don't stand in this file: give {place[-1]}_file or {place[-1]}_env"
+        shapes = {0: File, 1: File, 2: Spool if place[0] == "spool" else Common, 3: CameraEntry, 4: Replay}
+        return f"is no key that is known here; known are {', '.join(shapes.get(len(place), shape).model_fields)}"
+    if kind == "missing":
+        return "is missing"
+    if kind == "string_pattern_mismatch":
+        return "a camera's id has 1 to 64 of A-Z a-z 0-9 . _ -"
+    return message.removeprefix("Value error, ")
+
+
+def _open(problems: _Problems, environment: Mapping[str, str], camera_id: str, entry: CameraEntry) -> Camera:
+    at = ("cameras", camera_id)
+    folder = None
+    if entry.source.startswith("folder:"):
+        folder = problems.path.parent / entry.source.removeprefix("folder:")
+        if not folder.is_dir():
+            problems.add((*at, "source"), f"there is no folder {folder}")
+    return Camera(
+        camera_id,
+        entry,
+        secret=problems.secret((*at, "secret"), entry.secret_file, entry.secret_env, environment) or "",
+        password=problems.secret((*at, "password"), entry.password_file, entry.password_env, environment),
+        ca_file=problems.file((*at, "ca_file"), entry.ca_file),
+        folder=folder,
+    )
+
+
+def _check_source(entry: CameraEntry) -> None:
+    """Raise ValueError if the source is none that the agent has, or if other keys make no sense with it."""
+    scheme, colon, rest = entry.source.partition(":")
+    if not colon or scheme not in SCHEMES:
+        raise ValueError(f"source must begin with one of {', '.join(f'{name}:' for name in SCHEMES)}")
+    if scheme == "simulated" and rest not in SIMULATED:
+        raise ValueError(f"source simulated: takes {', '.join(SIMULATED[1:])} or nothing after the colon")
+    if scheme == "folder" and not rest:
+        raise ValueError("source folder: needs the folder's path after the colon")
+    if scheme in ("rtsp", "http", "https"):
+        problem = _url_problem(entry.source, (scheme,))
+        if problem:
+            raise ValueError(f"source {problem}")
+    misplaced = dict(_misplaced(entry, scheme))
+    for key, where in misplaced.items():
+        raise ValueError(f"{key} is for sources of {where} only: remove it")
+    if (entry.password_file or entry.password_env) and entry.user is None and scheme in ("rtsp", "http", "https"):
+        raise ValueError("a password needs its user: add `user`")
+
+
+def _misplaced(entry: CameraEntry, scheme: str) -> Iterator[tuple[str, str]]:
+    # Only what nobody puts under `defaults`: those are for whoever can use them.
+    if entry.replay is not None and scheme != "folder":
+        yield "replay", "folder:"
+    if entry.delete and scheme != "folder":
+        yield "delete", "folder:"
+    if entry.hosts and scheme not in ("http", "https"):
+        yield "hosts", "http:// and https://"
+
+
+def _url_problem(url: str, schemes: tuple[str, ...]) -> str | None:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in schemes or not parts.hostname or parts.port == 0:
+            return f"must be {' or '.join(f'{scheme}://' for scheme in schemes)} with a host"
+    except ValueError as error:
+        return f"is no URL: {error}"
+    if "@" in parts.netloc:
+        return "must not hold a user or password: give `user`, and password_file or password_env"
+    return None

@@ -11,7 +11,9 @@ PAGES = ("/", "/spaces/k1", "/review", "/try", "/history", "/health", "/setup", 
 
 
 # 720 pixels are 1440 at 200 % zoom.
-@pytest.mark.parametrize(("theme", "width"), [("light", 1440), ("dark", 390), ("light", 720)])
+@pytest.mark.parametrize(
+    ("theme", "width"), [("light", 1440), ("dark", 1440), ("light", 390), ("dark", 390), ("light", 720)]
+)
 @pytest.mark.timeout(300)
 def test_no_page_overflows_or_has_a_serious_barrier(open_page: Open, theme: str, width: int) -> None:
     axe_module = pytest.importorskip("axe_playwright_python.sync_playwright", reason="`make setup` enables this")

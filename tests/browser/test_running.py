@@ -1,0 +1,313 @@
+"""A person's tasks, one by one, in a real browser on a whole running system: nothing between them is pretended."""
+
+import csv
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from deploy.local.showing import PACE
+from shared.testing import wait_until
+from tests.browser.people import PATIENCE_MS, administrator, log_in, take_invitation
+from tests.cameras import Camera
+from tests.photos import drawn, named
+from tests.system import System, running_system
+
+pytestmark = pytest.mark.timeout(300)
+
+Person = Callable[..., Any]
+TASK_S = 60.0
+REFRESH_S = 25.0  # less than the 30 s after which an open page looks by itself: what is seen sooner, it was told
+
+
+@dataclass
+class Shelter:
+    """A running system with two kennels, and the cookies of its administrator."""
+
+    system: System
+    address: str
+    cameras: dict[str, Camera]
+    marta: dict[str, object]
+
+    def sends(self, camera: str, label: str, number: int = 3, seed: int = 1) -> list[str]:
+        """Let a camera send photos and wait until they are counted; return their receipts."""
+        names = [f"{label}-{seed}-{n}-{time.time_ns()}" for n in range(number)]
+        photos = [named(drawn(label, seed + n), name) for n, name in enumerate(names)]
+        receipts = [self.cameras[camera].put(name, photo) for name, photo in zip(names, photos, strict=True)]
+        wait_until("they are settled", lambda: all(self._settled(receipt) for receipt in receipts), TASK_S)
+        return receipts
+
+    def _settled(self, receipt: str) -> bool:
+        return bool(self.system.receipt(receipt)["state"] != "accepted")
+
+    def shows(self, space: str, occupancy: str) -> None:
+        """Wait until a space shows an occupancy."""
+        wait_until(f"{space} shows {occupancy}", lambda: self.system.spaces()[space]["occupancy"] == occupancy, TASK_S)
+
+    def stay(self, space: str) -> dict[str, Any]:
+        """Return the newest open stay of a space."""
+        stays = self.system.items(self.system.aggregation, "/v1/stays", open="true", space_id=space)
+        return max(stays, key=lambda stay: str(stay["from"]))
+
+
+@pytest.fixture(scope="module")
+def shelter(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelter]:
+    """A shelter with a cat and a dog."""
+    with running_system(tmp_path_factory.mktemp("system") / "data", PACE) as system:
+        address = f"http://127.0.0.1:{system.base_port}"
+        marta = administrator(chromium, address, (system.data / "dashboard" / "first-link").read_text().strip())
+        cameras = {}
+        for space, name in (("k1", "Kennel 1"), ("k2", "Kennel 2")):
+            system.space(space, name=name, purpose="adoption", stale_after_s=600)
+            cameras[space] = system.camera(f"{space}-door", space)
+        shelter = Shelter(system, address, cameras, marta)
+        shelter.sends("k1", "cat")
+        shelter.sends("k2", "dog")
+        shelter.shows("k1", "cat")
+        shelter.shows("k2", "dog")
+        yield shelter
+
+
+@pytest.fixture
+def person(shelter: Shelter, chromium: Any) -> Iterator[Person]:
+    """A function that opens a page in a browser of its own, as Marta unless `cookies` is None; no script may fail."""
+    contexts, errors = [], []
+
+    def open_page(path: str, cookies: object = shelter.marta, **options: object) -> Any:
+        given = {"locale": "en", "viewport": {"width": 1440, "height": 900}, **options}
+        context = chromium.new_context(base_url=shelter.address, storage_state=cookies, **given)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
+def test_now_shows_a_change_without_reloading_because_it_was_told(shelter: Shelter, person: Person) -> None:
+    page = person("/")
+    page.evaluate("window.neverReloaded = true")
+    tile = page.locator('[data-key="tile-k1"]')
+    tile.get_by_text("Available").wait_for()
+    wait_until("the page listens", lambda: shelter.system.metric(3, "huella_event_listeners") >= 1)
+    took = []
+    for state, shown in (("reserved", "Reserved"), ("available", "Available")):
+        stay = shelter.stay("k1")
+        headers = {"If-Match": f'"{stay["version"]}"'}
+        changed = shelter.system.aggregation.patch(f"/v1/stays/{stay['id']}", json={"state": state}, headers=headers)
+        changed.raise_for_status()
+        started = time.monotonic()
+        tile.get_by_text(shown).wait_for(timeout=REFRESH_S * 1000)
+        took.append(time.monotonic() - started)
+    print(f"seen {min(took) * 1000:.0f} ms after the change was answered")
+    assert page.evaluate("window.neverReloaded")
+    page.get_by_text("Dog, available").or_(page.get_by_text("Cat, available")).first.wait_for()
+
+
+def test_a_frame_is_corrected_and_the_correction_undone(shelter: Shelter, person: Person) -> None:
+    page = person("/spaces/k2")
+    photo = page.locator(".photo").first
+    receipt = str(photo.get_attribute("id")).removeprefix("frame-")
+    photo.get_by_text("Correct", exact=True).click()
+    photo.get_by_role("button", name="Nobody").click()
+    page.get_by_text("Thank you: the photo is corrected.").wait_for()
+    photo = page.locator(f"#frame-{receipt}")
+    photo.get_by_text("corrected by Marta; the model said:").wait_for()
+    photo.get_by_text("Correct", exact=True).click()
+    photo.get_by_role("button", name="Undo").click()
+    page.get_by_text("The correction is undone.").wait_for()
+    estimates = shelter.system.items(shelter.system.aggregation, "/v1/spaces/k2/estimates")
+    assert {one["receipt"]: one.get("correction") for one in estimates}[receipt] is None
+
+
+def test_an_operator_decides_about_a_stay(shelter: Shelter, person: Person) -> None:
+    page = person("/spaces/k1")
+    form = page.locator(".stay").first
+    form.get_by_label("State").select_option("reserved")
+    form.get_by_label("Animals").fill("3")
+    form.get_by_label("Note").fill("for Ana")
+    form.get_by_role("button", name="Save").click()
+    page.get_by_text("Saved.").wait_for()
+    stay = shelter.stay("k1")
+    assert (stay["state"], stay["number_of_animals"], stay["note"]) == ("reserved", 3, "for Ana")
+    page.goto("/")
+    page.locator('[data-key="tile-k1"]').get_by_text("3 · Reserved").wait_for()
+
+
+def test_a_space_is_taken_out_of_service_and_back(shelter: Shelter, person: Person) -> None:
+    page = person("/spaces/k2")
+    page.get_by_role("button", name="Take out of service").click()
+    page.get_by_text("Out of service").first.wait_for()
+    assert shelter.system.spaces()["k2"]["in_service"] is False
+    page.get_by_role("button", name="Put back into service").click()
+    page.get_by_role("button", name="Take out of service").wait_for()
+    assert shelter.system.spaces()["k2"]["in_service"] is True
+
+
+def unsure_photo(shelter: Shelter) -> bytes:
+    """Return a drawn photo of which the model is unsure."""
+    for seed in range(400):
+        photo = drawn(("cat", "both", "dog", "none")[seed % 4], 500 + seed)
+        answer = shelter.system.classifier.post("/v1/predictions", content=photo).raise_for_status().json()
+        if answer["label"] == "unsure" and answer["quality"] == "ok":
+            return photo
+    pytest.skip("the model is sure of every drawn photo")
+
+
+def test_review_goes_by_keys_with_undo_and_skip(shelter: Shelter, person: Person) -> None:
+    photo = unsure_photo(shelter)
+    receipts = [shelter.cameras["k1"].put(f"unsure-{n}", named(photo, f"unsure {n}")) for n in range(2)]
+    shelter.system.wait_settled(0, TASK_S)
+    page = person("/review")
+    page.get_by_text("The model is unsure").wait_for()
+    page.keyboard.press("c")
+    page.get_by_text("Photo of Kennel 1: Cat.").wait_for()
+    said = shelter.system.get(shelter.system.aggregation, f"/v1/estimates/{receipts[1]}")["correction"]
+    assert (said["label"], said["by"]) == ("cat", "Marta")
+    page.keyboard.press("u")
+    page.get_by_text("The correction is undone.").wait_for()
+    page.goto("/review")
+    shown = page.locator(".review-photo img").get_attribute("src")
+    page.keyboard.press("s")
+    page.wait_for_url("**/review?after=*")
+    assert page.locator(".review-photo img").get_attribute("src") != shown
+
+
+def test_a_photo_is_tried_and_changes_no_space(shelter: Shelter, person: Person) -> None:
+    before = shelter.system.audit()["accepted"]
+    page = person("/try")
+    page.get_by_label("Drop a picture here, or choose one").set_input_files(
+        {"name": "cat.jpg", "mimeType": "image/jpeg", "buffer": drawn("cat", 1)}
+    )
+    page.get_by_text("Model huella").wait_for()
+    assert page.get_by_alt_text("The picture that you chose").evaluate("image => image.naturalWidth") > 0
+    assert shelter.system.audit()["accepted"] == before
+
+
+def test_history_is_drawn_and_given_as_csv(shelter: Shelter, person: Person) -> None:
+    page = person("/history")
+    assert page.locator(".chart rect.bar-arrived").count() == 1
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Stays (CSV)").click()
+    rows = list(csv.DictReader(Path(download.value.path()).read_text().splitlines()))
+    stays = list(shelter.system.items(shelter.system.aggregation, "/v1/stays"))
+    assert {row["stay"] for row in rows} == {stay["id"] for stay in stays}
+
+
+def test_a_rejected_photo_is_shown_with_its_reason_and_offered_again(shelter: Shelter, person: Person) -> None:
+    receipt = shelter.cameras["k1"].put("torn", drawn("cat", 77)[:-3000])
+    wait_until("it is rejected", lambda: shelter.system.receipt(receipt)["state"] == "rejected", TASK_S)
+    page = person("/health")
+    page.get_by_text("The books balance.").wait_for()
+    page.get_by_role("cell", name="truncated").wait_for()
+    page.get_by_role("button", name="Offer again").click()
+    page.get_by_text("The photo is offered to the model again.").wait_for()
+
+
+def test_a_space_and_a_camera_are_added_and_the_line_that_is_shown_works(
+    shelter: Shelter, person: Person, tmp_path: Path
+) -> None:
+    page = person("/setup")
+    form = page.locator("section", has=page.get_by_role("heading", name="Add a space"))
+    form.get_by_label("Id").fill("yard")
+    form.get_by_label("Name").fill("The yard")
+    form.get_by_role("button", name="Add the space").click()
+    page.get_by_text("Saved.").wait_for()
+    page.get_by_label("Id of the camera").fill("yard-gate")
+    page.get_by_label("Space that it looks at").fill("yard")
+    page.get_by_role("button", name="Add the camera").click()
+    page.get_by_text("Waiting for the first photo").wait_for()
+    (tmp_path / "photo.jpg").write_bytes(drawn("dog", 31))
+    line = shlex.split(page.locator("#curl-text").inner_text())
+    sent = subprocess.run([*line, "-sS", "--noproxy", "*"], cwd=tmp_path, capture_output=True, timeout=60, check=True)
+    assert b'"accepted"' in sent.stdout
+    page.get_by_text("Photos arrive.").wait_for()  # by itself
+    first = page.locator("#secret-text").inner_text()
+    page.get_by_role("button", name="New secret").click()
+    page.get_by_text("It is shown this once.").wait_for()
+    second = page.locator("#secret-text").inner_text()
+    assert statuses(shelter, first, second) == [200, 200]
+    page.get_by_role("button", name="End the old secret").click()
+    page.get_by_text("The old secret is no longer accepted.").wait_for()
+    assert statuses(shelter, first, second) == [401, 200]
+
+
+def statuses(shelter: Shelter, *secrets: str) -> list[int]:
+    """Return what ingest answers to the same photo under each secret of the camera `yard-gate`: 201, then 200."""
+    url = f"{shelter.system.ingest.base_url}/v1/cameras/yard-gate/frames/rotated"
+    photo = drawn("dog", 32)
+    httpx.put(url, content=photo, auth=("yard-gate", secrets[-1]), trust_env=False)
+    return [
+        httpx.put(url, content=photo, auth=("yard-gate", secret), trust_env=False).status_code for secret in secrets
+    ]
+
+
+def test_somebody_is_invited_has_their_role_s_rights_and_is_shown_out(shelter: Shelter, person: Person) -> None:
+    page = person("/people")
+    page.get_by_role("radio", name="Operator").check()
+    page.get_by_role("button", name="Make a link").click()
+    link = page.locator("#link-text").inner_text()
+    leo = person("/login", cookies=None)
+    take_invitation(leo, link, "Leo")
+    log_in(leo, "Leo")
+    leo.get_by_role("heading", name="Now", exact=True).wait_for()
+    leo.goto("/people")
+    leo.get_by_role("heading", name="Your role does not allow this").wait_for()
+    leo.goto("/spaces/k1")
+    leo.get_by_role("button", name="Take out of service").wait_for()
+    leo.goto("/")
+    page.goto("/people")
+    row = page.locator(".people li", has=page.get_by_text("Leo", exact=True))
+    row.get_by_text("Remove …").click()
+    row.get_by_role("button", name="Remove Leo").click()
+    page.get_by_text("Removed.").wait_for()
+    # His open page says so by itself, and leads to the log-in and back.
+    leo.get_by_text("Your log-in has ended.").wait_for(timeout=60_000)
+    leo.locator("#live-state").get_by_role("link", name="Log in").click()
+    leo.get_by_role("heading", name="Log in").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("aggregation", "What is shown of the spaces may be old."),
+        ("camera_ingest", "Photos and the state of cameras are missing; the rest is current."),
+    ],
+)
+def test_an_outage_is_said_the_rest_stays_and_it_ends_by_itself(
+    shelter: Shelter, person: Person, program: str, said: str
+) -> None:
+    page = person("/")
+    tile = page.locator('[data-key="tile-k2"]')
+    tile.wait_for()
+    shelter.system.stop(program)
+    try:
+        page.get_by_text(said).wait_for(timeout=60_000)
+        tile.get_by_text("Dog", exact=True).wait_for()
+        page.goto("/health")
+        page.get_by_text("does not answer").first.wait_for()
+        assert page.get_by_text("works", exact=True).count() == 2
+        page.goto("/")
+    finally:
+        shelter.system.start(program)
+    page.get_by_text(said).wait_for(state="detached", timeout=60_000)
+
+
+def test_it_speaks_spanish_and_works_without_javascript(shelter: Shelter, person: Person) -> None:
+    page = person("/spaces/k1", locale="es-ES", java_script_enabled=False)
+    form = page.locator(".stay").first
+    form.get_by_label("Nota").fill("para Ana")
+    form.get_by_role("button", name="Guardar").click()
+    page.get_by_text("Guardado.").wait_for()
+    assert shelter.stay("k1")["note"] == "para Ana"

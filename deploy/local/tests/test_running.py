@@ -3,6 +3,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jwt
@@ -90,38 +91,35 @@ def test_a_port_that_makes_no_sense_is_one_line(port: str) -> None:
 
 
 @pytest.fixture
-def ending_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system with programs that never answer, so that it starts, waits and can be ended."""
-    monkeypatch.setattr(local, "PROGRAMS", (local.Program("sleeper", "http.server", 1, "/readyz"),))
-    monkeypatch.setattr(running, "PROGRAMS", local.PROGRAMS)
+def sleeping(system: System) -> System:
+    """The system with a program that never answers, so that it starts, waits and can be ended."""
+    return replace(system, programs=(local.Program("sleeper", "http.server", 1, "/readyz"),))
 
 
-@pytest.mark.usefixtures("ending_programs")
-def test_the_process_manager_restarts_redis_and_ends_it_when_it_is_told_to(system: System) -> None:
-    with running.reserved(system) as lock:
-        running.prepare(system)
-        manager = running.start(system, lock)
+def test_the_process_manager_restarts_redis_and_ends_it_when_it_is_told_to(sleeping: System) -> None:
+    with running.reserved(sleeping) as lock:
+        running.prepare(sleeping)
+        manager = running.start(sleeping, lock)
         try:
-            first = pid_of(system, "redis")
+            first = pid_of(sleeping, "redis")
             os.kill(first, signal.SIGKILL)
-            second = pid_of(system, "redis", other_than=first)
+            second = pid_of(sleeping, "redis", other_than=first)
         finally:
             running.stop(manager)
     assert second != first
     assert not Path(f"/proc/{second}").exists()
-    assert not local.taken_ports(list(system.ports))
+    assert not local.taken_ports(list(sleeping.ports))
 
 
-@pytest.mark.usefixtures("ending_programs")
-def test_a_system_that_does_not_get_ready_is_given_up_by_name_and_ended(system: System) -> None:
+def test_a_system_that_does_not_get_ready_is_given_up_by_name_and_ended(sleeping: System) -> None:
     said: list[str] = []
     with (
         pytest.raises(CannotStart, match=r"not ready within 1 s: sleeper\..*logs"),
-        running.running(system, said.append, ready_within_s=1),
+        running.running(sleeping, said.append, ready_within_s=1),
     ):
         pass
     assert said[-1] == "Stopping Huella"
-    assert not local.taken_ports(list(system.ports))
+    assert not local.taken_ports(list(sleeping.ports))
 
 
 STARTS_AND_IS_KILLED = """

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import httpx
 import pytest
@@ -70,7 +71,7 @@ def client(tmp_path: Path, keys: Path, token_for: TokenFor, monkeypatch: pytest.
             thread.join()
 
 
-def no_fetch(_: object) -> object:
+def no_fetch(_: object) -> NoReturn:
     raise AssertionError("nothing is fetched")
 
 

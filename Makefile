@@ -8,8 +8,8 @@ SERVICES := camera_ingest image_classifier aggregation dashboard camera_agent
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/.runs ## Watch the system at work on photos: drawn ones, or those of PHOTOS=folder; DURATION=seconds ends it
-	@$(PY) -m deploy.local.demo $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(DURATION),--duration $(DURATION))
+demo: .venv/.runs ## Watch the system at work on photos: drawn ones, or those of PHOTOS=folder; SPEED, SEED; DURATION=seconds ends it
+	@$(PY) -m deploy.local.demo $(if $(PHOTOS),--photos "$(PHOTOS)") $(if $(DURATION),--duration $(DURATION)) $(if $(SPEED),--speed $(SPEED)) $(if $(SEED),--seed $(SEED))
 
 classify: .venv/.runs ## Predict the photos of PHOTOS=folder into OUT=results.csv; started again, it goes on where it stopped
 	@$(PY) -m deploy.local.classify "$(or $(PHOTOS),$(error say which photos: make classify PHOTOS=folder OUT=results.csv))" --out "$(or $(OUT),results.csv)"

@@ -1,4 +1,4 @@
-"""The demo's cameras: each PUTs a photo every second or two, and again until it is taken, as a real one would."""
+"""The demo's cameras: each PUTs a photo every other second, and again until it is taken, as a real one would."""
 
 import json
 import os
@@ -6,17 +6,19 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from deploy.local.story import Chapter, Photos, Space, Story
+from deploy.local.photos import Photos, covered
+from deploy.local.story import Chapter, Condition, Event, Space, Story
 
 TIMEOUT_S = 10.0
 RETRY_AFTER_S = 1.0
 LONGEST_WAIT_S = 30.0
+AHEAD_BY = timedelta(hours=1)  # a clock that missed the end of summer time
 
 
 class Unexpected(Exception):
@@ -93,6 +95,20 @@ class Feed:
         with self._lock:
             return {space.id: self._story.now(space.id, self.told_s) for space in self._story.spaces}
 
+    def visited(self) -> dict[str, bool]:
+        """Return in which spaces a visitor is now."""
+        return {space.id: self._story.visited(space.id, self.told_s) for space in self._story.spaces}
+
+    def conditions(self) -> dict[str, Condition]:
+        """Return how each camera is now."""
+        cameras = [camera for space in self._story.spaces for camera in space.cameras]
+        return {camera: self._story.condition(camera, self.told_s) for camera in cameras}
+
+    def happened(self, since_s: float, until_s: float) -> list[Event]:
+        """Return what happened in the shelter between two times of the story."""
+        with self._lock:
+            return self._story.happened(since_s, until_s)
+
     @property
     def running_s(self) -> float:
         return time.monotonic() - self.started_at
@@ -123,23 +139,28 @@ class Feed:
             with httpx.Client(
                 base_url=self._url, auth=(camera_id, self._secrets[camera_id]), timeout=TIMEOUT_S, trust_env=False
             ) as client:
-                due = self.started_at + delay_s
-                # Seconds since 1970 grow faster than photos are taken, so a later demo draws no photo a second time.
-                moment = int(time.time())
-                while not self._stopped.wait(max(0.0, due - time.monotonic())):
-                    moment += 1
+                number, last = 0, b""
+                while not self._stopped.wait(max(0.0, delay_s + number * self._every_s - self.running_s)):
                     with self._lock:
-                        chapter = self._story.now(space.id, self.told_s)
-                    self.send(client, camera_id, self._photos.take(camera_id, chapter, moment))
-                    # A camera that was held up goes on from now: it doesn't send all that it missed.
-                    due = max(due + self._every_s, time.monotonic())
+                        # The moment it is due, not now: so the same story gives the same photos.
+                        elapsed_s = self._told_s + delay_s + number * self._every_s
+                        condition = self._story.condition(camera_id, elapsed_s)
+                        shot = self._story.shot(camera_id, elapsed_s, moment=round(elapsed_s * 1000))
+                    if condition is Condition.DARK:
+                        last = covered(camera_id, shot.moment)
+                    elif condition is not Condition.FROZEN or not last:
+                        last = self._photos.take(camera_id, shot)
+                    self.send(client, camera_id, last, AHEAD_BY if condition is Condition.AHEAD else timedelta(0))
+                    # A camera that was held up leaves out what it missed.
+                    number = max(number + 1, int((self.running_s - delay_s) / self._every_s))
         except Exception as error:  # noqa: BLE001 - whatever ends a camera's thread is shown by the main thread
             self.failure = error
 
-    def send(self, client: httpx.Client, camera_id: str, photo: bytes) -> None:
-        """Send one photo until it is taken or refused for good, or the feed stops."""
-        captured_at = datetime.now(UTC)
-        frame_id = f"{captured_at:%Y%m%dT%H%M%S%f}"
+    def send(self, client: httpx.Client, camera_id: str, photo: bytes, ahead: timedelta = timedelta(0)) -> None:
+        """Send one photo until it is taken or refused for good, or the feed stops; the camera's clock is `ahead`."""
+        now = datetime.now(UTC)
+        captured_at = now + ahead
+        frame_id = f"{now:%Y%m%dT%H%M%S%f}"
         self._count("sent")
         while True:
             wait_s = RETRY_AFTER_S

@@ -1,7 +1,7 @@
 """What the demo shows: a live table in a terminal, plain lines elsewhere."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -10,48 +10,26 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from deploy.local.story import OCCUPANCY, Chapter
-
-# How long after a change the status may still show what was before. That an animal is gone takes longer to believe than
-# that one came, since a camera often misses an animal that is there.
-COMING_S = 30.0
-LEAVING_S = 90.0
 COLOURS = {"cat": "yellow", "dog": "cyan", "both": "magenta", "empty": "green", "unsure": "red", "stale": "dim"}
-LAST_CHANGES = 5
+LAST_LINES = 5
+MARKS = {True: Text("✓", "green"), False: Text("✗", "red"), None: Text("…", "dim")}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One space on the screen; `right` is None while a change is too fresh to be judged."""
+    """One space on the screen: who is there in truth, what Huella shows, and what is wrong with its cameras.
+
+    `right` is None while a change is too fresh to be judged.
+    """
 
     space_id: str
     name: str
+    there: str
+    cameras: str
     shown: str
     probability: float | None
     since: str
-    truth: str
     right: bool | None
-
-
-@dataclass
-class Tally:
-    """How often the status was right, of the moments later than COMING_S or LEAVING_S after a change."""
-
-    right: int = 0
-    judged: int = 0
-
-    def add(self, rows: list[Row]) -> None:
-        judged = [row for row in rows if row.right is not None]
-        self.judged += len(judged)
-        self.right += sum(row.right is True for row in judged)
-
-    def __str__(self) -> str:
-        if not self.judged:
-            return f"not judged yet (that starts {COMING_S:.0f} s after a change)"
-        return (
-            f"right {self.right / self.judged:.0%} of the time (looked at from {COMING_S:.0f} s after an arrival "
-            f"and {LEAVING_S:.0f} s after a departure on)"
-        )
 
 
 @dataclass
@@ -59,44 +37,53 @@ class Changes:
     """The last changes of what is shown, as lines."""
 
     shown: dict[str, str] = field(default_factory=dict)
-    lines: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_CHANGES))
+    lines: deque[str] = field(default_factory=lambda: deque(maxlen=LAST_LINES))
 
-    def note(self, rows: list[Row], now: datetime) -> list[str]:
+    def note(self, rows: Sequence[Row], clock: str) -> list[str]:
         """Return a line for each space that shows something else than the last time."""
         new = []
         for row in rows:
             before = self.shown.get(row.space_id)
             if before != row.shown:
                 self.shown[row.space_id] = row.shown
+                if before is None and row.shown == "stale":
+                    continue  # of a space that is new nobody knows anything yet: that is no news
                 change = f"{before} → {row.shown}" if before else row.shown
                 sure = "" if row.probability is None else f" ({row.probability:.0%})"
-                new.append(f"{now:%H:%M:%S} {row.name}: {change}{sure}; truth: {row.truth}")
+                new.append(f"{clock} {row.name}: {change}{sure}")
         self.lines.extend(new)
         return new
 
 
-def rows(status: Mapping[str, Any], chapters: Mapping[str, Chapter], elapsed_s: float, now: datetime) -> list[Row]:
-    """Return the demo's spaces as the status has them, beside the truth."""
-    found = {space["id"]: space for space in status["spaces"]}
-    result = []
-    for space_id, chapter in chapters.items():
-        space = found.get(space_id)
-        if space is None:
-            continue
-        truth = OCCUPANCY[chapter.label]
-        judged = elapsed_s - chapter.since_s >= (LEAVING_S if chapter.somebody_left else COMING_S)
-        result.append(
-            Row(
-                space_id=space_id,
-                name=space["name"],
-                shown=space["occupancy"],
-                probability=None if space["occupancy"] == "stale" else space["probability"],
-                since=ago(space["since"], now),
-                truth=truth,
-                right=space["occupancy"] == truth if judged else None,
-            )
-        )
-    return result
+@dataclass(frozen=True)
+class Picture:
+    """All that a look at the system gives: the shelter's clock, its spaces, what happened, and lines on the whole."""
+
+    clock: str
+    rows: Sequence[Row]
+    happened: Sequence[str]
+    noticed: Sequence[str]
+    lines: Sequence[str]
+
+
+def row(space: Mapping[str, Any], there: str, cameras: str, right: bool | None, now: datetime) -> Row:
+    """Return a space of the adoption status as a row of the screen."""
+    return Row(
+        space_id=space["id"],
+        name=space["name"],
+        there=there,
+        cameras=cameras,
+        shown=space["occupancy"],
+        probability=None if space["occupancy"] == "stale" else space["probability"],
+        since=ago(space["since"], now),
+        right=right,
+    )
+
+
+def clock(hour: float) -> str:
+    """Return an hour of the day (0 to 24) as a clock shows it."""
+    minutes = int(hour * 60) % (24 * 60)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}"
 
 
 def ago(moment: str | None, now: datetime) -> str:
@@ -123,37 +110,43 @@ def audit_line(audit: Mapping[str, int]) -> str:
     whole = audit["counted"] + audit["rejected"] + audit["in_flight"]
     sign = "=" if whole == audit["accepted"] else "≠"
     return (
-        f"Frames: {audit['accepted']} accepted {sign} {audit['counted']} counted + {audit['rejected']} rejected"
+        f"Photos: {audit['accepted']} accepted {sign} {audit['counted']} counted + {audit['rejected']} rejected"
         f" + {audit['in_flight']} in flight"
     )
 
 
-def table(title: str, shown: list[Row], lines: list[str], changes: Changes) -> RenderableType:
+def live(title: str, picture: Picture) -> RenderableType:
     """Return the live screen."""
-    grid = Table(title=title, title_style="bold", title_justify="left", expand=False)
-    for heading in ("Space", "Shown", "Probability", "Since", "Truth", ""):
-        grid.add_column(heading, justify="right" if heading in ("Probability", "Since") else "left")
-    marks = {True: Text("✓", "green"), False: Text("✗", "red"), None: Text("…", "dim")}
-    for row in shown:
+    grid = Table(title=f"{title}\nIn the shelter it is {picture.clock}", title_style="bold", title_justify="left")
+    for heading in ("Space", "In the shelter", "Cameras", "Huella says", "sure", "since", ""):
+        grid.add_column(heading, justify="right" if heading in ("sure", "since") else "left")
+    for shown in picture.rows:
         grid.add_row(
-            row.name,
-            Text(row.shown, COLOURS.get(row.shown, "")),
-            "" if row.probability is None else f"{row.probability:.0%}",
-            row.since,
-            row.truth,
-            marks[row.right],
+            shown.name,
+            Text(shown.there, "" if shown.there != "nobody" else "dim"),
+            Text(shown.cameras, "red" if shown.cameras else ""),
+            Text(shown.shown, f"bold {COLOURS.get(shown.shown, '')}"),
+            "" if shown.probability is None else f"{shown.probability:.0%}",
+            shown.since,
+            MARKS[shown.right],
         )
-    recent = [Text(f"  {line}", "dim") for line in reversed(changes.lines)]
-    return Group(grid, *(Text(line) for line in lines), Text("Last changes", "bold"), *recent)
+    below = [Text(line) for line in picture.lines]
+    happened = [Text(f"  {line}") for line in picture.happened]
+    noticed = [Text(f"  {line}", "dim") for line in picture.noticed]
+    return Group(
+        grid, Text("In the shelter", "bold"), *happened, Text("Huella noticed", "bold"), *noticed, Text(""), *below
+    )
 
 
-def plain(shown: list[Row], lines: list[str]) -> str:
+def plain(picture: Picture) -> str:
     """Return the same as one line a space, then the totals."""
-    width = max((len(row.name) for row in shown), default=0)
+    width = max((len(shown.name) for shown in picture.rows), default=0)
+    wide = max((len(shown.there) for shown in picture.rows), default=0)
     spaces = [
-        f"  {row.name:<{width}}  {row.shown:<6} "
-        f"{'' if row.probability is None else f'{row.probability:.0%}':>4}  truth: {row.truth}"
-        f"{'' if row.right is not False else '   <- wrong'}"
-        for row in shown
+        f"  {shown.name:<{width}}  {shown.shown:<6} "
+        f"{'' if shown.probability is None else f'{shown.probability:.0%}':>4}  truth: {shown.there:<{wide}}"
+        f"{'  <- wrong' if shown.right is False else ''}{f'  ({shown.cameras})' if shown.cameras else ''}".rstrip()
+        for shown in picture.rows
     ]
-    return "\n".join([f"{datetime.now(UTC):%H:%M:%S}", *spaces, *(f"  {line}" for line in lines)])
+    head = f"{datetime.now(UTC):%H:%M:%S}, in the shelter {picture.clock}"
+    return "\n".join([head, *spaces, *(f"  {line}" for line in picture.lines)])

@@ -7,6 +7,7 @@ would, lets the cameras send, and shows the adoption status beside the truth.
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -21,22 +22,26 @@ from rich.live import Live
 
 from deploy.local import running, screen
 from deploy.local.cameras import Feed, Unexpected, checked, keep, load_kept, register
+from deploy.local.photos import DrawnPhotos, FolderPhotos, Photos, find_photos
 from deploy.local.running import Interrupted, interruptible
-from deploy.local.story import SPACES, DrawnPhotos, FolderPhotos, Photos, Story, find_photos
+from deploy.local.story import SPACES, SPEED, Condition, Event, Story, inhabitants
 from deploy.local.system import CannotStart, System
+from deploy.local.truth import COMING_S, Tally, verdict
 from shared.tokens import PEOPLE, Role, Signer
 
-PHOTO_EVERY_S = 1.5
+PHOTO_EVERY_S = 2.0
 LOOK_EVERY_S = 0.5
 PLAIN_EVERY_S = 10.0
-STALE_AFTER_S = 60
 READY_S = 180.0
 DRAIN_S = 30.0
 DRAIN_INTERRUPTED_S = 3.0
 TOKEN_S = 30 * 86_400
+LONGEST_STALE_S = 600
+LIFELIKE = 10.0  # up to this speed the rules of aggregation stay those of a real shelter
+AILING = {Condition.DARK: "dark", Condition.FROZEN: "frozen", Condition.AHEAD: "clock wrong"}
 
 # The demo's days are minutes long and its animals always move, so absence may be believed sooner than in a shelter.
-PACE = {"HUELLA_AGGREGATION_SCENE_MEMORY_S": "5", "HUELLA_AGGREGATION_GRACE_S": "20"}
+PACE = {"HUELLA_AGGREGATION_SCENE_MEMORY_S": "5", "HUELLA_AGGREGATION_GRACE_S": "10"}
 
 app = typer.Typer(add_completion=False)
 
@@ -52,15 +57,18 @@ class Demo:
     system: System
     ingest: httpx.Client
     aggregation: httpx.Client
+    story: Story
     feed: Feed
-    tally: screen.Tally = field(default_factory=screen.Tally)
+    tally: Tally = field(default_factory=Tally)
     changes: screen.Changes = field(default_factory=screen.Changes)
+    happened: deque[str] = field(default_factory=lambda: deque(maxlen=screen.LAST_LINES))
+    told_s: float = 0.0
     status: dict[str, Any] = field(default_factory=dict)
     audit: dict[str, int] = field(default_factory=dict)
     counted_before: int = 0
 
-    def look(self) -> tuple[list[screen.Row], list[str], list[str]]:
-        """Read the status and the audit; return the rows, the lines below them and the changes since the last look.
+    def look(self) -> tuple[screen.Picture, list[str]]:
+        """Read the status and the audit; return the picture, and the lines that are new since the last look.
 
         While a service restarts, what was read last is shown again.
         """
@@ -72,20 +80,61 @@ class Demo:
             asleep = f" (no answer just now: {type(error).__name__})"
         if self.feed.failure is not None:
             raise self.feed.failure
-        now = datetime.now(UTC)
+        told_s = self.feed.told_s
+        clock = screen.clock(self.story.hour(told_s))
         if not self.status or not self.audit:
-            return [], [f"Waiting for the first answer{asleep}"], []
-        shown = screen.rows(self.status, self.feed.chapters(), self.feed.told_s, now)
-        self.tally.add(shown)
+            return screen.Picture(clock, [], [], [], [f"Waiting for the first answer{asleep}"]), []
+        events = self.feed.happened(self.told_s, told_s)
+        self.told_s = told_s
+        names = {space.id: space.name for space in self.story.spaces}
+        new = [f"{screen.clock(self.story.hour(event.at_s))} {names[event.space_id]}: {event.text}" for event in events]
+        self.happened.extend(new)
+        if not asleep:
+            for event in events:
+                self.adopt(event)
+        rows = self._rows(told_s)
+        noticed = self.changes.note(rows, clock)
         rate = self.feed.counts["accepted"] / max(self.feed.running_s, 1)
         lines = [
             screen.totals_line(self.status["totals"]),
-            screen.audit_line(self.audit) + asleep,
-            f"Cameras: {self.feed.counts['sent']} photos sent, {rate:.1f} a second, {self.feed.counts['retries']} sent "
-            f"again, {self.feed.counts['refused']} refused",
+            f"{screen.audit_line(self.audit)}; {rate:.1f} a second{asleep}",
             f"The status is {self.tally}",
         ]
-        return shown, lines, self.changes.note(shown, now)
+        picture = screen.Picture(clock, rows, [*self.happened][::-1], [*self.changes.lines][::-1], lines)
+        return picture, [*(f"  {line}" for line in new), *(f"  {line} (Huella)" for line in noticed)]
+
+    def _rows(self, told_s: float) -> list[screen.Row]:
+        """Return the demo's spaces as the status has them, beside the truth, and count how right that is."""
+        now = datetime.now(UTC)
+        found = {space["id"]: space for space in self.status["spaces"]}
+        chapters, visited, conditions = self.feed.chapters(), self.feed.visited(), self.feed.conditions()
+        spaces = [space for space in self.story.spaces if space.id in found]
+        verdicts = {
+            space.id: verdict(
+                found[space.id]["occupancy"],
+                chapters[space.id],
+                told_s,
+                # A camera that sees again needs as long to be believed as an arrival.
+                blind=self.story.blind(space, told_s) or self.story.blind(space, told_s - COMING_S),
+            )
+            for space in spaces
+        }
+        self.tally.judge(verdicts)
+        self.tally.follow({space.id: found[space.id]["occupancy"] for space in spaces}, chapters, told_s)
+        rows = []
+        for space in spaces:
+            ailing = ", ".join(AILING[conditions[camera]] for camera in space.cameras if conditions[camera] in AILING)
+            there = inhabitants(chapters[space.id], visited[space.id])
+            rows.append(screen.row(found[space.id], there, ailing, verdicts[space.id], now))
+        return rows
+
+    def adopt(self, event: Event) -> None:
+        """Let the shelter's people note an adoption, as an operator does on the page."""
+        for stay in self.status["stays"]:
+            if stay["space_id"] == event.space_id and stay["species"] in event.adopted and stay["until"] is None:
+                answer = self.aggregation.patch(f"/v1/stays/{stay['id']}", json={"state": "adopted"})
+                if answer.status_code not in (404, 412):  # a stay that changed meanwhile is left to the next demo
+                    checked(answer)
 
     def settled(self, within_s: float) -> bool:
         """Wait until nothing is in flight, and return whether that came within so many seconds."""
@@ -106,6 +155,10 @@ class Demo:
             f"The status was {self.tally}."
         )
 
+    def report(self) -> dict[str, Any]:
+        """Return how the status followed the truth, and what became of the photos, for a machine."""
+        return {**self.tally.report(), "photos": dict(self.feed.counts), "audit": self.audit}
+
 
 @contextmanager
 def opened(system: System, story: Story, photos: Photos) -> Iterator[Demo]:
@@ -119,38 +172,52 @@ def opened(system: System, story: Story, photos: Photos) -> Iterator[Demo]:
         folder = system.data / "demo"
         secrets = load_kept(folder / "cameras.json")
         for space in story.spaces:
-            body = {"name": space.name, "purpose": space.purpose, "stale_after_s": STALE_AFTER_S}
+            stale_after_s = min(LONGEST_STALE_S, max(20, round(3000 / story.speed)))
+            body = {"name": space.name, "purpose": space.purpose, "stale_after_s": stale_after_s}
             checked(aggregation.put(f"/v1/spaces/{space.id}", json=body))
             register(ingest, space, secrets)
             keep(folder / "cameras.json", secrets)
-        told_s = float(load_kept(folder / "story.json").get("told_s", 0))
+        told = load_kept(folder / "story.json")
+        told_s = float(told.get("minutes", 0)) * 60 / story.speed
         feed = Feed(system.url("camera_ingest"), story, photos, secrets, PHOTO_EVERY_S, told_s)
-        demo = Demo(system, ingest, aggregation, feed)
+        demo = Demo(system, ingest, aggregation, story, feed, told_s=told_s if told else -1.0)
         demo.counted_before = checked(ingest.get("/v1/audit")).json()["counted"]
         feed.start()
         try:
             yield demo
         finally:
             feed.stop()
-            keep(folder / "story.json", {"told_s": feed.told_s})
+            keep(folder / "story.json", {"minutes": feed.told_s * story.speed / 60})
+            keep(folder / "report.json", demo.report())
+
+
+def title(demo: Demo) -> str:
+    """Return what a new user needs: what this is, and where to look."""
+    first_link = demo.system.data / "dashboard" / "first-link"
+    try:
+        link = f"The page: {first_link.read_text().strip()}  (once: choose a name and a password)"
+    except FileNotFoundError:
+        link = f"The page: {demo.system.url('dashboard')}"
+    return f"Huella at work in a shelter whose time runs {demo.story.speed:g} times as fast. Ctrl-C ends it\n{link}"
 
 
 def show(demo: Demo, until: float, console: Console) -> None:
     """Show the system at work until `until` (monotonic seconds): a live table in a terminal, else lines."""
     live = Live(console=console, auto_refresh=False) if console.is_terminal else None
-    title = f"Huella: {demo.system.url('aggregation')}/docs has the API. Ctrl-C ends; the data stays"
+    if not live:
+        say(title(demo))
     with live or ExitStack():
         plain_due = time.monotonic()
         while time.monotonic() < until:
-            shown, lines, changed = demo.look()
+            picture, new = demo.look()
             if live:
-                live.update(screen.table(title, shown, lines, demo.changes), refresh=True)
+                live.update(screen.live(title(demo), picture), refresh=True)
             else:
-                for line in changed:
+                for line in new:
                     say(line)
                 if time.monotonic() >= plain_due:
                     plain_due += PLAIN_EVERY_S
-                    say(screen.plain(shown, lines))
+                    say(screen.plain(picture))
             time.sleep(LOOK_EVERY_S)
 
 
@@ -176,20 +243,24 @@ def main(
     photos: Annotated[Path | None, typer.Option(help="Folder with the sub-folders cat, dog, none, both.")] = None,
     duration: Annotated[float, typer.Option(help="Seconds after which it ends by itself; 0: never.", min=0)] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the story.", min=0)] = 0,
+    speed: Annotated[
+        float, typer.Option(help="How much faster than life the shelter's time runs.", min=1, max=300)
+    ] = SPEED,
 ) -> None:
     """Show the system at work; with a duration, the exit status says whether every photo was counted."""
     demo: Demo | None = None
     complete = True
     try:
         with interruptible():
-            os.environ.update(PACE | os.environ)
+            if speed > LIFELIKE:
+                os.environ.update(PACE | os.environ)
             system = running.configured()
             if photos is None:
-                source: Photos = DrawnPhotos([camera for space in SPACES for camera in space.cameras])
-                story = Story(seed=seed)
+                source: Photos = DrawnPhotos(SPACES)
+                story = Story(seed=seed, speed=speed)
             else:
                 found = find_photos(photos)
-                source, story = FolderPhotos(found, seed), Story(labels=list(found), seed=seed)
+                source, story = FolderPhotos(found, seed), Story(labels=list(found), seed=seed, speed=speed)
             with a_running_system(system), opened(system, story, source) as demo:
                 patience_s = DRAIN_S
                 try:

@@ -16,9 +16,10 @@ import typer
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from deploy.local.photos import DrawnPhotos
 from deploy.local.scenes import draw, to_jpeg
 from deploy.local.showing import PACE, Demo, opened
-from deploy.local.story import SPACES, DrawnPhotos, Story
+from deploy.local.story import SPACES, Story
 from deploy.local.system import REPOSITORY
 from deploy.local.system import System as Local
 from shared.testing import wait_until
@@ -74,10 +75,9 @@ def decisions(system: System) -> None:
 @contextmanager
 def showing(seconds: float) -> Iterator[tuple[System, Demo]]:
     """Run the demo's shelter, after so many seconds of it, for the length of a `with`."""
-    cameras = [camera for space in SPACES for camera in space.cameras]
     with tempfile.TemporaryDirectory() as folder, running_system(Path(folder), PACE) as system:
         local = Local(data=system.data, base_port=system.base_port, keys=system.data / "keys")
-        with opened(local, Story(), DrawnPhotos(cameras)) as demo:
+        with opened(local, Story(), DrawnPhotos(SPACES)) as demo:
             trouble(system)
             until = time.monotonic() + seconds
             wait_until("the demo has shown enough", lambda: time.monotonic() > until, seconds + 60, every_s=1)

@@ -1,13 +1,21 @@
-import io
 from itertools import pairwise
-from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from deploy.local.scenes import LABELS, draw, to_jpeg
-from deploy.local.story import EVENT_EVERY_S, SPACES, Chapter, DrawnPhotos, FolderPhotos, Story, find_photos
+from deploy.local.story import (
+    FAULTS,
+    NAMES,
+    SCRIPT,
+    SPACES,
+    Chapter,
+    Condition,
+    Story,
+    inhabitants,
+    species_of,
+)
+
+MINUTE_S = 60 / Story().speed  # a shelter's minute
+DAY_S = 24 * 60 * MINUTE_S
 
 
 def told(story: Story, until_s: float) -> dict[str, list[Chapter]]:
@@ -21,20 +29,61 @@ def told(story: Story, until_s: float) -> dict[str, list[Chapter]]:
     return chapters
 
 
-def test_the_story_starts_as_the_spaces_say_and_each_space_changes_in_its_turn() -> None:
-    chapters = told(Story(), EVENT_EVERY_S * (2 * len(SPACES) + 2))
-    assert [seen[0].label for seen in chapters.values()] == [space.first for space in SPACES]
-    assert {len(seen) for seen in chapters.values()} == {3}
-    for seen in chapters.values():
+def test_the_shelter_has_eight_spaces_and_ten_cameras_two_of_them_with_two_sides() -> None:
+    cameras = [camera for space in SPACES for camera in space.cameras]
+    assert len(SPACES) == 8
+    assert len(cameras) == len(set(cameras)) == 10
+    assert sum(len(space.cameras) == 2 for space in SPACES) == 2
+    assert {space.first for space in SPACES} == {"cat", "dog", "both", "none"}
+
+
+def test_the_first_three_minutes_have_all_that_a_shelter_knows() -> None:
+    story = Story()
+    texts = [event.text for event in story.happened(-1, 180)]
+    for part in ("arrives", "is adopted", "a visitor comes in", "goes dark", "freezes", "an hour ahead", "works again"):
+        assert any(part in text for text in texts), part
+    chapters = told(story, 180)
+    assert any(
+        {"cat", "dog"} <= {before.label, after.label} | species_of(after.label) and after.label == "both"
+        for seen in chapters.values()
+        for before, after in pairwise(seen)
+    ), "a cat and a dog come together"
+    assert any(seen[0].label == "none" and len(seen) > 1 for seen in chapters.values())
+    hours = [story.hour(second) for second in range(180)]
+    assert hours[0] == 17.0
+    assert hours[-1] > 21.5, "day turns to night"
+
+
+def test_an_empty_kennel_with_a_visitor_is_still_empty() -> None:
+    story = Story()
+    visited_s = [second for second in range(60) if story.visited("k3", second)]
+    assert visited_s
+    assert {story.now("k3", second).label for second in visited_s} == {"none"}
+    assert inhabitants(story.now("k3", visited_s[0]), True) == "a visitor"
+    assert inhabitants(story.now("k3", 0), False) == "nobody"
+
+
+def test_after_the_script_each_space_changes_in_its_turn_and_never_to_what_it_was() -> None:
+    for seen in told(Story(), DAY_S).values():
+        assert len(seen) > 3
         assert all(first.label != second.label for first, second in pairwise(seen))
 
 
 def test_the_same_seed_tells_the_same_story_whoever_asks_first() -> None:
     one, other = Story(seed=4), Story(seed=4)
     late = {space.id: one.now(space.id, 500) for space in reversed(SPACES)}
-    assert told(other, 501).keys() == late.keys()
+    told(other, 501)
     assert {space_id: other.now(space_id, 500) for space_id in late} == late
+    assert one.happened(-1, 500) == other.happened(-1, 500)
     assert told(Story(seed=5), 501) != told(Story(seed=4), 501)
+
+
+def test_at_twice_the_speed_the_same_happens_in_half_the_time() -> None:
+    slow, fast = Story(speed=50), Story(speed=100)
+    life, twice = slow.happened(-1, 401), fast.happened(-1, 200.5)
+    assert [event.text for event in life] == [event.text for event in twice]
+    assert [event.at_s / 2 for event in life] == pytest.approx([event.at_s for event in twice])
+    assert slow.hour(100) == fast.hour(50)
 
 
 def test_only_labels_with_photos_occur() -> None:
@@ -45,69 +94,46 @@ def test_only_labels_with_photos_occur() -> None:
         Story(labels=[])
 
 
-def test_a_chapter_says_whether_somebody_left() -> None:
-    species = {"none": set(), "cat": {"cat"}, "dog": {"dog"}, "both": {"cat", "dog"}}
+def test_who_stays_keeps_its_coat_and_a_chapter_says_whether_somebody_left() -> None:
     for labels in (("cat", "dog", "none", "both"), ("cat", "dog")):
         for seen in told(Story(labels=labels), 600).values():
             assert not seen[0].somebody_left
             for before, after in pairwise(seen):
-                assert after.somebody_left == bool(species[before.label] - species[after.label])
+                stayed = species_of(before.label) & species_of(after.label)
+                assert (before.seed == after.seed) == bool(stayed)
+                assert after.somebody_left == bool(species_of(before.label) - species_of(after.label))
 
 
-def test_two_spaces_have_two_cameras_and_no_camera_has_two_spaces() -> None:
-    cameras = [camera for space in SPACES for camera in space.cameras]
-    assert len(cameras) == len(set(cameras)) == 8
-    assert sum(len(space.cameras) == 2 for space in SPACES) == 2
+def test_an_animal_that_leaves_a_space_for_adoption_is_adopted() -> None:
+    events = {event.space_id: event for event in Story().happened(-1, 63 * MINUTE_S) if "adopted" in event.text}
+    assert events["k1"].adopted == ("dog",)
+    assert SCRIPT[1][1:] == ("k1", "none")
+    assert not any(event.adopted for event in Story().happened(-1, DAY_S) if event.space_id == "quarantine")
 
 
-def test_drawn_photos_never_repeat_a_byte_for_byte_photo() -> None:
-    photos = DrawnPhotos(["a", "b"], (160, 90))
-    chapter = Chapter(0, "dog", 3)
-    taken = [photos.take(camera, chapter, moment) for camera in ("a", "b") for moment in range(8)]
-    assert len(set(taken)) == len(taken)
-    assert DrawnPhotos(["a", "b"], (160, 90)).take("b", chapter, 7) == taken[-1]
+def test_neighbours_have_different_names() -> None:
+    story = Story()
+    first = [inhabitants(story.now(space.id, 0), False) for space in SPACES]
+    named = [name.split(" the ")[0] for who in first if who != "nobody" for name in who.split(" and ")]
+    assert len(named) == len(set(named)) == 7
+    assert {len(names) for names in NAMES.values()} == {9}
 
 
-def test_photos_of_a_folder_are_all_taken_before_one_comes_again(tmp_path: Path) -> None:
-    for label in ("cat", "none"):
-        (tmp_path / label).mkdir()
-        for number in range(3):
-            (tmp_path / label / f"{number}.JPG").write_bytes(
-                to_jpeg(Image.new("RGB", (64, 64), (60 * number + 40,) * 3))
-            )
-    (tmp_path / "cat" / "notes.txt").write_text("not a photo")
-    (tmp_path / "dog").mkdir()
-    found = find_photos(tmp_path)
-    assert {label: len(paths) for label, paths in found.items()} == {"cat": 3, "none": 3}
-    photos = FolderPhotos(found)
-    seen = [brightness(photos.take("any", Chapter(0, "cat", 1), moment)) for moment in range(6)]
-    originals = [brightness(path.read_bytes()) for path in found["cat"]]
-    for turn in (seen[:3], seen[3:]):
-        assert sorted(turn) == pytest.approx(sorted(originals), rel=0.15)
+def test_a_camera_fails_at_its_hours_of_every_day_and_a_space_is_blind_if_none_sees() -> None:
+    story = Story()
+    for camera, since, until, what in FAULTS:
+        for day in (0, 1):
+            inside_s = day * DAY_S + (since + until) / 2 * MINUTE_S
+            assert story.condition(camera, inside_s) is what
+    assert story.condition("k5-front", 0) is Condition.WELL
+    spaces = {space.id: space for space in SPACES}
+    assert story.blind(spaces["k5"], 100 * MINUTE_S)
+    assert not story.blind(spaces["room"], 100 * MINUTE_S), "its other camera sees"
+    assert not story.blind(spaces["cattery"], 100 * MINUTE_S), "a wrong clock blinds nobody"
 
 
-def brightness(photo: bytes) -> float:
-    return float(np.asarray(Image.open(io.BytesIO(photo))).mean())
-
-
-def test_a_photo_of_a_folder_is_never_sent_twice_byte_for_byte(tmp_path: Path) -> None:
-    (tmp_path / "dog").mkdir()
-    (tmp_path / "dog" / "1.png").write_bytes(to_jpeg(draw("dog", 1, (160, 90))))
-    photos = FolderPhotos(find_photos(tmp_path))
-    taken = {photos.take(camera, Chapter(0, "dog", 1), moment) for camera in ("a", "b") for moment in range(5)}
-    assert len(taken) == 10
-
-
-def test_a_file_that_is_no_photo_is_sent_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / "dog").mkdir()
-    (tmp_path / "dog" / "1.jpg").write_bytes(b"not a photo")
-    assert FolderPhotos(find_photos(tmp_path)).take("a", Chapter(0, "dog", 1), 1) == b"not a photo"
-
-
-@pytest.mark.parametrize("make", [False, True])
-def test_a_folder_without_photos_is_told_how_it_should_look(tmp_path: Path, make: bool) -> None:
-    folder = tmp_path / "photos"
-    if make:
-        folder.mkdir()
-    with pytest.raises(ValueError, match=", ".join(LABELS)):
-        find_photos(folder)
+def test_both_cameras_of_a_space_have_the_same_before_them_at_the_same_time() -> None:
+    story = Story()
+    front, back = (story.shot(camera, 90.3, 1) for camera in ("k4-front", "k4-back"))
+    assert front == back
+    assert story.shot("k4-front", 90.3 + 30, 1).pose != front.pose

@@ -22,6 +22,15 @@ from shared.problem import Problem
 
 BASIC = 'Basic realm="huella", charset="UTF-8"'
 
+IN_HEADER = (
+    "Send the camera's id and secret (Basic, or Digest where that is asked for), or its secret as bearer token. "
+    "An admin can give it a new secret."
+)
+IN_PATH = (
+    "The last part of this address is no secret of a camera, or of none that may send it so. An admin can give a "
+    "camera a new secret, and switch this on for it."
+)
+
 
 @dataclass(frozen=True)
 class Secret:
@@ -78,7 +87,7 @@ def identify_camera(parts: Parts, request: Request, sent: Credentials | None, cl
     raise Problem(
         401,
         "unauthorized",
-        "Send the camera's id and secret (Basic), or its secret as bearer token. An admin can give it a new secret.",
+        IN_PATH if isinstance(sent, Secret) and sent.in_path else IN_HEADER,
         challenges=_challenges(parts, claimed, stale),
     )
 

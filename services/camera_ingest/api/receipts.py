@@ -36,7 +36,7 @@ class Receipt(BaseModel):
     offers: int = Field(description="How often it was offered to the classifier.")
     received_at: str
     observed_at: str = Field(description="The time that we believe.")
-    captured_at: str | None = Field(description="The time that the camera told, by header or EXIF.")
+    captured_at: str | None = Field(description="The time that the camera told, by header, event message or EXIF.")
     settled_at: str | None
     sha256: str
     size: int = Field(description="Bytes as sent.")

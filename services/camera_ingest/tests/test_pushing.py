@@ -5,15 +5,18 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import Connection
 
 from services.camera_ingest import metrics
 from services.camera_ingest.bodies import AROUND_THE_PHOTO, EVENT_BYTES, MOST_HEADERS, MOST_PARTS, MultipartBody
 from services.camera_ingest.event import Event, parse_mac, read_event
+from services.camera_ingest.registry import Camera, camera_with_secret, digest_of, read_camera, uses_digest
 from services.camera_ingest.tests.conftest import MakeSettings
 from services.camera_ingest.tests.messages import FORM, alert, alert_json, alert_xml, message, part, picture
 from services.camera_ingest.tests.photos import exif, photo, png_header
 from services.camera_ingest.tests.running import Ingest, running
 from services.camera_ingest.throttle import FAILURES
+from shared.database import Database
 from shared.testing import TokenFor
 from shared.tokens import Role
 
@@ -102,6 +105,7 @@ HOSTILE: list[tuple[str, bytes, int, str]] = [
     ("huge header", message(part(IMAGE, "A: " + "b" * 5_000_000)), 422, "broken-message"),
     ("huge header name", message(part(IMAGE, "A" * 5_000_000)), 422, "broken-message"),
     ("NUL in a header", message(part(IMAGE, "A\0: b")), 422, "broken-message"),
+    ("endless blanks", part(IMAGE) + b"--boundary" + b" " * 5_000_000, 422, "broken-message"),
     ("huge event", message(part(b"<" + b"x" * EVENT_BYTES), picture(IMAGE)), 422, "broken-message"),
     ("picture too large", message(picture(LARGE + b"\0")), 413, "too-large"),
     ("much around it", message(part(b"x" * AROUND_THE_PHOTO), picture(LARGE)), 413, "too-large"),
@@ -366,3 +370,22 @@ def test_a_full_service_is_a_verdict_too(make_settings: MakeSettings, token_for:
         ingest.parts.capacity.in_flight = 1
         assert ingest.put("b").json()["status"] == 503
         assert ingest.get("/v1/cameras/c1").json()["last_refusal"] == "unavailable"
+
+
+def test_processes_of_the_version_before_go_on_with_the_new_columns(database: Database) -> None:
+    """A migration only adds: what they write has the defaults, and a camera of theirs can send."""
+    old = "INSERT INTO cameras (camera_id, space_id, created_at) VALUES ('old', 'k1', 0)"
+    secret = f"INSERT INTO camera_secrets (camera_id, sha256, created_at) VALUES ('old', '{digest_of('s')}', 0)"
+
+    def insert(connection: Connection) -> None:
+        connection.exec_driver_sql(old)
+        connection.exec_driver_sql(secret)
+
+    database.write(insert)
+    with database.read() as connection:
+        assert camera_with_secret(connection, "old", "s") == Camera("old", "k1")
+        assert camera_with_secret(connection, "old", "s", in_path=True) is None
+        assert uses_digest(connection, "old") is False
+        row = read_camera(connection, "old")
+    assert row is not None
+    assert (row.authentication, row.mac, row.always_200, row.refused) == ("basic", None, False, 0)

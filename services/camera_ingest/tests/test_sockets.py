@@ -141,7 +141,8 @@ def test_strangers_whose_json_stalls_are_let_go_and_cameras_keep_their_own_time(
                 assert said.startswith(b"HTTP/1.1 408 "), path
                 assert b"application/problem+json" in said
                 assert connection.recv(1) == b""
-        for frame in (b"/frames/a ", b"/frame "):
+        own = (b"/v1/cameras/c1/frames/a ", b"/v1/cameras/c1/frame ", b"/v1/frames ")
+        for address in own:
             with connect(ingest) as connection:
-                connection.sendall(head(ingest, None, "Content-Length: 4000").replace(b"/frames/a ", frame, 1))
+                connection.sendall(head(ingest, None, "Content-Length: 4000").replace(own[0], address, 1))
                 assert b"within 2 s" in answer(connection)

@@ -52,8 +52,11 @@ screenshots: .venv/.tests ## Make a picture of every page of the demo into build
 train: .venv-train/.trains ## Train a model version: DATA=folder of photos, OUT=folder to write
 	$(PY_TRAIN) -m services.image_classifier.training.train "$(DATA)" "$(OUT)" $(ARGS)
 
-evaluate: .venv-train/.trains ## Measure a model version: DATA=folder of photos, MODEL=folder; a report in JSON
-	@$(PY_TRAIN) -m services.image_classifier.training.evaluate "$(DATA)" "$(MODEL)"
+model-version: .venv-train/.trains ## Make a model version of a run's CHECKPOINT without training: DATA=folder of photos, OUT=folder to write
+	$(PY_TRAIN) -m services.image_classifier.training.export "$(CHECKPOINT)" "$(DATA)" "$(OUT)" $(ARGS)
+
+evaluate: .venv-train/.trains ## Measure a model version: DATA=folder of photos, MODEL=folder; a report in JSON, and a page into OUT=build/evaluation
+	@$(PY_TRAIN) -m services.image_classifier.training.evaluate "$(DATA)" "$(MODEL)" --out "$(or $(OUT),build/evaluation)"
 
 test-training: .venv-train/.trains ## Run the tests that need torch
 	$(PY_TRAIN) -m pytest --noconftest services/image_classifier/tests/test_training.py $(ARGS)
@@ -80,4 +83,4 @@ clean: ## Remove the environments and caches; the data in .huella stays
 .venv-rivals/.serves: tests/benchmarks/requirements-rivals.txt
 	@deploy/local/setup .venv-rivals $< && touch $@
 
-.PHONY: help demo classify up token setup test check contracts bench profile bench-latency screenshots train evaluate test-training setup-train compose-up test-containers lock clean
+.PHONY: help demo classify up token setup test check contracts bench profile bench-latency screenshots train model-version evaluate test-training setup-train compose-up test-containers lock clean

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from services.image_classifier.domain import PresenceThresholds, Thresholds
 from services.image_classifier.training import calibrate
-from services.image_classifier.training.augment import Pool, crop, example, paste, pasted, side_by_side
-from services.image_classifier.training.measure import calibration_error, report
+from services.image_classifier.training.augment import Pool, crop, cutmix, example, paste, pasted, side_by_side
+from services.image_classifier.training.measure import calibration_error
 from services.image_classifier.training.photos import LABELS, Photo, Photos, read
 
 
@@ -152,29 +151,66 @@ def test_logits_that_say_nothing_of_the_species_are_not_calibrated(truth: Any) -
         calibrate.fit(np.arange(9.0), truth)
 
 
-def test_thresholds_keep_the_error_beyond_them_and_no_more_doubt_than_that_needs() -> None:
+def test_a_network_that_says_the_same_of_every_photo_is_not_calibrated() -> None:
+    with pytest.raises(ValueError, match="says nothing"):
+        calibrate.fit(np.linspace(-0.9, -0.8999, 50), np.arange(50) > 25)
+
+
+def test_thresholds_are_where_not_answering_is_the_cheapest_answer() -> None:
     random = np.random.default_rng(8)
-    chance = random.random(50_000)
-    truth = random.random(50_000) < chance  # perfectly calibrated: the error beyond p is (1 - p) / 2
-    above, below = calibrate.thresholds(chance, truth, 0.05)
-    assert above == pytest.approx(0.9, abs=0.02)
-    assert below == pytest.approx(0.1, abs=0.02)
-    assert (~truth[chance >= above]).mean() <= 0.05
-    assert truth[chance <= below].mean() <= 0.05
+    chance = random.random(100_000)
+    truth = random.random(100_000) < chance  # perfectly calibrated
+
+    def cost(above: float, below: float) -> float:
+        wrong = ((chance >= above) & ~truth).sum() + ((chance <= below) & truth).sum()
+        return float(wrong + 0.2 * ((chance > below) & (chance < above)).sum())
+
+    above, below = calibrate.thresholds(0.2)
+    assert (above, below) == (0.8, 0.2)
+    assert all(cost(above, below) < cost(*other) for other in ((0.7, 0.3), (0.9, 0.1), (0.8, 0.1), (0.7, 0.2)))
 
 
-def test_the_report_counts_what_a_person_would_count() -> None:
-    chances = np.array([[0.9, 0.1], [0.6, 0.1], [0.2, 0.9], [0.9, 0.2], [0.1, 0.1]])
-    labels, sources = ["cat", "cat", "dog", "dog", "none"], ["a", "b", "a", "b", "a"]
-    doubtful = PresenceThresholds(0.8, 0.3)
-    found = report(chances, labels, sources, Thresholds(cat=doubtful, dog=doubtful))
-    assert found["photos"] == 5
-    assert found["accuracy"] == 0.8
-    assert found["confusion"] == {"cat": {"cat": 2}, "dog": {"cat": 1, "dog": 1}, "none": {"none": 1}}
-    assert found["accuracy_of_label"]["dog"] == {"photos": 2, "share": 0.5}
-    assert found["accuracy_of_source"]["b/dog"] == {"photos": 1, "share": 0.0}
-    assert found["unsure"] == 0.2
-    assert found["accuracy_when_sure"] == 0.75
-    assert found["species"]["dog"]["area_under_curve"] == 1.0
-    assert found["species"]["cat"]["area_under_curve"] == pytest.approx((3 + 2 - 0.5) / 6, abs=1e-4)
-    assert json.dumps(found)
+@pytest.mark.parametrize("cost", [0.0, -0.1, 0.51])
+def test_a_cost_at_which_the_rule_means_nothing_is_refused(cost: float) -> None:
+    with pytest.raises(ValueError, match="unsure answer costs"):
+        calibrate.thresholds(cost)
+
+
+def test_the_cost_rises_until_no_label_is_unsure_too_often() -> None:
+    chances = np.array([[p, 0.01] for p in np.linspace(0.005, 0.995, 100)])
+    labels = ["cat"] * 100 + ["dog"] * 10
+    doubtful = np.concatenate([chances, np.full((10, 2), 0.5)])  # too few dogs to decide anything
+    cost = calibrate.affordable(doubtful, labels, 0.2)
+    assert cost == pytest.approx(0.44, abs=0.011)
+    assert calibrate.affordable(doubtful, labels, 0.2, most=0.7) == 0.2
+    assert calibrate.affordable(np.full((99, 2), 0.5), ["cat"] * 99, 0.2) == 0.5
+
+
+def test_each_source_of_a_label_counts_alike_and_labels_as_often_as_they_are() -> None:
+    labels, sources = ["cat"] * 10 + ["none"] * 5, ["a"] * 9 + ["b"] + ["a"] * 5
+    weights = calibrate.weights_of(labels, sources)
+    assert weights[:9].sum() == pytest.approx(5)
+    assert weights[9] == pytest.approx(5)
+    assert weights[10:].tolist() == [1.0] * 5
+
+
+def test_a_weight_is_worth_as_many_photos() -> None:
+    random = np.random.default_rng(9)
+    logits, times = random.normal(0.0, 2.0, 3000), random.integers(1, 4, 3000)
+    truth = random.random(3000) < calibrate.apply(logits, 1.5, 0.3)
+    repeated = calibrate.fit(np.repeat(logits, times), np.repeat(truth, times))
+    assert calibrate.fit(logits, truth, times.astype(float)) == pytest.approx(repeated, abs=1e-3)
+
+
+def test_cutmix_names_what_is_left_in_sight(pool: Pool) -> None:
+    random, seen = np.random.default_rng(3), set()
+    for _ in range(300):
+        pair = (int(random.integers(12)), int(random.integers(12)))
+        pixels, truth = cutmix(random, pool.photos, pair, 96)
+        if len({pool.photos.photos[i].label for i in pair}) == 2:
+            for there, channel in zip(truth, (0, 2), strict=True):
+                # The box is 0.42 of a photo, and half of it in sight is what counts.
+                share = (pixels[..., channel] > 150).mean()
+                assert share > 0.19 if there else share < 0.81
+        seen.add(truth)
+    assert seen == {(False, False), (True, False), (False, True), (True, True)}

@@ -17,6 +17,7 @@ from services.image_classifier.training.photos import Photos, Pixels
 
 T = TypeVar("T")
 Truth = tuple[bool, bool]
+SPECIES: Final = ("cat", "dog")
 
 # The shares of two photos side by side, and of photos with something pasted in.
 SIDE_BY_SIDE: Final = 0.16
@@ -43,12 +44,15 @@ class Pool:
 
 
 def example(
-    random: np.random.Generator, pool: Pool, index: int, size: int, strength: float = 1.0
+    random: np.random.Generator, pool: Pool, index: int, size: int, strength: float = 1.0, cut: float = 0.0
 ) -> tuple[Pixels, Truth]:
     """Make one training example around a photo: pixels (size, size, 3) and its truth (cat, dog).
 
-    `strength`, from 0 to 1, is how often anything but a mild crop is done.
+    `strength`, from 0 to 1, is how often anything but a mild crop is done; `cut` is the share of CutMix at strength 1.
     """
+    if cut and random.random() < cut * strength:  # no number is drawn without CutMix, so that older runs stay the same
+        picture, truth = cutmix(random, pool.photos, (index, _any(random, pool.chosen)), size)
+        return (spoil(random, picture) if random.random() < strength else picture), truth
     kind = random.random()
     if kind < SIDE_BY_SIDE * strength:
         picture, truth = side_by_side(random, pool.photos, (index, _any(random, pool.chosen)), size)
@@ -114,6 +118,42 @@ def pasted(random: np.random.Generator, pool: Pool, index: int, size: int) -> tu
     return paste(random, picture, patch, random.uniform(0.25, most)), truth
 
 
+def cutmix(
+    random: np.random.Generator, photos: Photos, pair: tuple[int, int], size: int, in_sight: float = 0.5
+) -> tuple[Pixels, Truth]:
+    """Cover a rectangle of one photo with one of another (CutMix, Yun et al. 2019).
+
+    The target is not the mixture of the paper, but what is to be seen: a species counts if at least the share
+    `in_sight` of one of its boxes is left or shown, or, where a photo has no boxes, that share of the whole photo.
+    """
+    area, stretch = random.uniform(0.2, 0.6), np.exp(random.uniform(-0.5, 0.5))
+    w, h = min(1.0, np.sqrt(area * stretch)), min(1.0, np.sqrt(area / stretch))
+    to, of = ((random.uniform(0, 1 - w), random.uniform(0, 1 - h)) for _ in range(2))
+    under, over = (
+        np.array(Image.fromarray(photos.pixels[i]).resize((size, size), Image.Resampling.BILINEAR)) for i in pair
+    )
+    wide, high = int(w * size), int(h * size)
+    (x, y), (left, top) = ((int(place[0] * size), int(place[1] * size)) for place in (to, of))
+    under[y : y + high, x : x + wide] = over[top : top + high, left : left + wide]
+    covered_by, shown_by = ((place[0], place[1], place[0] + w, place[1] + h) for place in (to, of))
+    shown = [False, False]
+    for i, window, inside in ((pair[0], covered_by, False), (pair[1], shown_by, True)):
+        photo = photos.photos[i]
+        whole = tuple((name, 0.0, 0.0, 1.0, 1.0) for name, there in zip(SPECIES, photo.truth, strict=True) if there)
+        for species, *box in photo.boxes or whole:
+            covered = _overlap((box[0], box[1], box[2], box[3]), window)
+            if (covered if inside else 1.0 - covered) >= in_sight:
+                shown[SPECIES.index(species)] = True
+    return under, (shown[0], shown[1])
+
+
+def _overlap(box: tuple[float, float, float, float], window: tuple[float, float, float, float]) -> float:
+    """Give the share of a box that a window covers; both are left, top, right, bottom."""
+    width = max(0.0, min(box[2], window[2]) - max(box[0], window[0]))
+    height = max(0.0, min(box[3], window[3]) - max(box[1], window[1]))
+    return width * height / max(1e-9, (box[2] - box[0]) * (box[3] - box[1]))
+
+
 def cut_out(photos: Photos, photo: int, box: int) -> tuple[Pixels, str]:
     """Cut a boxed animal out of its photo."""
     species, left, top, right, bottom = photos.photos[photo].boxes[box]
@@ -127,7 +167,11 @@ def paste(random: np.random.Generator, picture: Pixels, patch: Pixels, share: fl
     size = picture.shape[0]
     height, width = patch.shape[:2]
     scale = share * size / max(height, width)
-    w, h = max(6, int(width * scale)), max(6, int(height * scale))
+    return blend(random, picture, patch, max(6, int(width * scale)), max(6, int(height * scale)))
+
+
+def blend(random: np.random.Generator, picture: Pixels, patch: Pixels, w: int, h: int) -> Pixels:
+    """Blend a patch, made w by h pixels, softly at its rim into a random place of a picture that it fits into."""
     small = np.asarray(Image.fromarray(patch).resize((w, h), Image.Resampling.BILINEAR), dtype=np.float32)
     if random.random() < 0.5:
         small = small[:, ::-1]
@@ -135,7 +179,8 @@ def paste(random: np.random.Generator, picture: Pixels, patch: Pixels, share: fl
     power = random.choice((2.0, 4.0, 12.0))  # from an ellipse to nearly a rectangle
     rim = (np.abs(x) ** power + np.abs(y) ** power) ** (1 / power)
     mask = np.clip((1.0 - rim) / random.uniform(0.04, 0.3), 0.0, 1.0)[..., None]
-    left, top = int(random.integers(0, size - w + 1)), int(random.integers(0, size - h + 1))
+    height, width = picture.shape[:2]
+    left, top = int(random.integers(0, width - w + 1)), int(random.integers(0, height - h + 1))
     under = picture[top : top + h, left : left + w]
     picture[top : top + h, left : left + w] = (under * (1 - mask) + small * mask).astype(np.uint8)
     return picture

@@ -41,7 +41,9 @@ def cached(data: Path, cache: Path, size: int, splits: frozenset[str]) -> Photos
                         kept.append(photo)
                 bar.update(len(batch))
         pixels.flush()
-        index_path.write_text(json.dumps([asdict(photo) for photo in kept]), encoding="utf-8")
+        partial = index_path.with_suffix(".partial")
+        partial.write_text(json.dumps([asdict(photo) for photo in kept]), encoding="utf-8")
+        partial.replace(index_path)  # the last step, so that what a killed process left is not taken for whole
     rows = json.loads(index_path.read_text(encoding="utf-8"))
     photos = [Photo(**{**row, "boxes": tuple(tuple(box) for box in row["boxes"])}) for row in rows]
     return Photos(photos, np.load(pixels_path, mmap_mode="r")[: len(photos)])

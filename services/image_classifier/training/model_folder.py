@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -13,16 +13,21 @@ from services.image_classifier.training.measure import report
 from services.image_classifier.training.network import Network, onnx_bytes
 from services.image_classifier.training.photos import Photos
 
-ERROR_BEYOND_THRESHOLDS: Final = 0.03
-"""The share of wrong answers, on calibration photos, that is allowed among a species' sure ones."""
-
 
 def write_model_version(
-    folder: Path, name: str, version: str, network: Network, size: int, held: Photos, trained_on: dict[str, Any]
+    folder: Path,
+    name: str,
+    version: str,
+    network: Network,
+    size: int,
+    held: Photos,
+    trained_on: dict[str, Any],
+    unsure_cost: float,
 ) -> Manifest:
     """Calibrate a network on held-out photos and write `model.onnx` and `manifest.json`; gives the manifest.
 
-    The logits that are calibrated are those of the exported graph, through the code that serves it.
+    The logits that are calibrated are those of the exported graph, through the code that serves it. `unsure_cost` is
+    what an unsure answer costs of a wrong one; it is raised if more than calibrate.MOST_UNSURE of a label were unsure.
     """
     graph = onnx_bytes(network, size)
     truths = held.truths
@@ -44,15 +49,20 @@ def write_model_version(
     }
     (folder / "model.onnx").write_bytes(graph)
     logits = all_logits(_save(folder, card), held.pixels)
-    for column, species in enumerate(("cat", "dog")):
-        temperature, bias = calibrate.fit(logits[:, column], truths[:, column])
-        chances = calibrate.apply(logits[:, column], temperature, bias)
-        above, below = calibrate.thresholds(chances, truths[:, column], ERROR_BEYOND_THRESHOLDS)
-        card["calibration"][species] = {"temperature": round(temperature, 4), "bias": round(bias, 4)}
-        card["thresholds"][species] = {"present_above": above, "absent_below": below}
-    model = _save(folder, card)
+    chances = np.empty_like(logits)
     labels, sources = [p.label for p in held.photos], [p.source for p in held.photos]
-    figures = report(model.calibrated(all_logits(model, held.pixels)), labels, sources, model.thresholds)
+    weights = calibrate.weights_of(labels, sources)
+    for column, species in enumerate(("cat", "dog")):
+        fitted = calibrate.fit(logits[:, column], truths[:, column], weights)
+        temperature, bias = (round(value, 4) for value in fitted)
+        chances[:, column] = calibrate.apply(logits[:, column], temperature, bias)
+        card["calibration"][species] = {"temperature": temperature, "bias": bias}
+    cost = calibrate.affordable(chances, labels, unsure_cost)
+    above, below = calibrate.thresholds(cost)
+    card["thresholds"] = {species: {"present_above": above, "absent_below": below} for species in ("cat", "dog")}
+    card["unsure_cost"] = cost
+    model = _save(folder, card)
+    figures = report(model.calibrated(all_logits(model, held.pixels)), labels, model.thresholds)
     card["measured"] = {"calibration": _main_figures(figures)}
     return _save(folder, card).manifest
 
@@ -62,17 +72,34 @@ def record(folder: Path, measured: dict[str, Any]) -> None:
     path = folder / "manifest.json"
     card = json.loads(path.read_text(encoding="utf-8"))
     card["measured"]["val"] = _main_figures(measured["photos"])
-    if measured["never_trained_on"]["sources"]:
+    if "photos" in measured["never_trained_on"]:
         figures = _main_figures(measured["never_trained_on"])
         card["measured"]["never_trained_on"] = {"sources": measured["never_trained_on"]["sources"], **figures}
-    card["measured"]["made"] = {name: figures["accuracy"] for name, figures in measured["made"].items()}
+    card["measured"]["composites"] = {
+        kind: {name: figures[name]["share"] for name in ("accuracy", "unsure", "accuracy_when_sure")}
+        for kind, figures in measured["composites"].items()
+    }
+    card["measured"]["made"] = {name: figures["accuracy"]["share"] for name, figures in measured["made"].items()}
     _save(folder, card)
 
 
 def _main_figures(figures: dict[str, Any]) -> dict[str, Any]:
-    by_label = {name: row["share"] for name, row in figures["accuracy_of_label"].items()}
-    kept = {name: figures[name] for name in ("photos", "accuracy", "unsure", "accuracy_when_sure", "species")}
-    return {**kept, "accuracy_of_label": by_label}
+    shares = ("accuracy", "cat_against_dog", "unsure", "accuracy_when_sure", "none_called_an_animal_above_0.9")
+    return {
+        "photos": figures["photos"],
+        **{name: figures[name]["share"] for name in shares},
+        "calibration_error": figures["calibration_error"]["value"],
+        "species": {
+            species: {
+                "log_loss": row["log_loss"],
+                "calibration_error": row["calibration_error"]["value"],
+                "area_under_curve": row["area_under_curve"]["value"],
+            }
+            for species, row in figures["species"].items()
+        },
+        "accuracy_of_label": {name: row["recall_forced"]["share"] for name, row in figures["labels"].items()},
+        "unsure_of_label": {name: row["unsure"]["share"] for name, row in figures["labels"].items()},
+    }
 
 
 def all_logits(model: ModelVersion, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:

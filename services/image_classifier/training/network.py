@@ -1,4 +1,4 @@
-"""The network: MobileNetV3-small with two independent outputs, its normalisation inside, and its export to ONNX."""
+"""The networks: a body of torchvision with two independent outputs, normalisation inside, and its export to ONNX."""
 
 # torch is not installed where the service is type-checked, so its classes and decorators have no types there.
 # mypy: disable-error-code="misc, untyped-decorator"
@@ -6,32 +6,65 @@
 import tempfile
 import warnings
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from services.image_classifier.training.torchvision_on_cpu import mobilenet_v3_small
+from services.image_classifier.training.recipe import NETWORKS, Recipe
+from services.image_classifier.training.torchvision_on_cpu import models
 
 
 class Network(nn.Module):
     """Takes uint8 RGB of shape (n, 3, size, size) and gives the logits of cat and dog, float32 (n, 2)."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = NETWORKS[0]) -> None:
         super().__init__()
-        body = mobilenet_v3_small(weights=None)
-        self.features = body.features
+        self.features, channels = _body(name)
         for part in self.features.modules():
             if isinstance(part, nn.BatchNorm2d):
                 part.momentum = 0.1  # torchvision's 0.01 is for runs of days; the weights' moving average smooths too
         # Two outputs need no head of 1,024 units, which would be a third of all weights.
-        self.head = nn.Sequential(nn.Linear(576, 256), nn.Hardswish(), nn.Dropout(0.2), nn.Linear(256, 2))
+        self.head = nn.Sequential(nn.Linear(channels, 256), nn.Hardswish(), nn.Dropout(0.2), nn.Linear(256, 2))
 
     def forward(self, image: Tensor) -> Tensor:
         """Run the network."""
         centred = (image.float() - 118.0) / 60.0
         pooled = self.features(centred).mean(dim=(2, 3))
         return cast(Tensor, self.head(pooled))
+
+
+def _body(name: str) -> tuple[Any, int]:
+    """Give what turns pictures into maps of features, and the number of these."""
+    whole = getattr(models, name)(weights=None)
+    if name.startswith("mobilenet"):
+        return whole.features, whole.classifier[0].in_features
+    if name.startswith("regnet"):
+        return nn.Sequential(whole.stem, whole.trunk_output), whole.fc.in_features
+    parts = (whole.conv1, whole.maxpool, whole.stage2, whole.stage3, whole.stage4, whole.conv5)
+    return nn.Sequential(*parts), whole.fc.in_features
+
+
+def trained(checkpoint: Path) -> tuple[Network, Recipe]:
+    """Give the network of a checkpoint, with the moving average of its weights, and the recipe of its run."""
+    state = torch.load(checkpoint, weights_only=True)
+    recipe = Recipe.of(state["recipe"])
+    network = Network(recipe.network).to(memory_format=torch.channels_last)
+    network.load_state_dict(state["average"])
+    network.eval()
+    return network, recipe
+
+
+@torch.inference_mode()
+def logits(network: Network, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Run a network on uint8 (n, size, size, 3); gives (n, 2)."""
+    network.eval()
+    parts = [
+        network(torch.from_numpy(np.array(pixels[start : start + 128])).permute(0, 3, 1, 2)).double().numpy()
+        for start in range(0, len(pixels), 128)
+    ]
+    return np.concatenate(parts)
 
 
 def onnx_bytes(network: Network, size: int) -> bytes:

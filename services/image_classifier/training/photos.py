@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 LABELS: Final = {"cat": (True, False), "dog": (False, True), "both": (True, True), "none": (False, False)}
+DRAWN: Final = "drawn"
+"""The source of scenes that the demo's renderer drew; they are trained on, but tell nothing about photos."""
 Pixels = npt.NDArray[np.uint8]
 Box = tuple[str, float, float, float, float]
 

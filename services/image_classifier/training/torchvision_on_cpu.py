@@ -35,6 +35,6 @@ def _define_what_is_missing() -> Any:
 # The definitions live as long as this object does.
 _schemas = _define_what_is_missing()
 
-from torchvision.models import mobilenet_v3_small  # noqa: E402 - the schemas come first
+from torchvision import models  # noqa: E402 - the schemas come first
 
-__all__ = ["mobilenet_v3_small"]
+__all__ = ["models"]

@@ -1,0 +1,96 @@
+"""Batches on a whole system: beside cameras, from photos and from what cameras sent, and by the command line."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from deploy.local.system import REPOSITORY
+from shared.messages import isoformat
+from shared.testing import wait_until
+from tests import batches
+from tests.cameras import flowing
+from tests.photos import drawn, named
+from tests.system import System
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+
+NUMBER = int(os.environ.get("TEST_BATCH_PHOTOS", "60"))
+ROTTEN = {"rotten/cut.jpg": drawn("cat")[:-2000], "rotten/text.jpg": b"no photo", "rotten/empty.jpg": b""}
+
+
+def photo(name: str) -> bytes:
+    return named(drawn("dog"), name)
+
+
+def test_each_photo_of_a_batch_is_a_row_that_says_what_a_prediction_says_while_cameras_send(system: System) -> None:
+    files = batches.photos(NUMBER) | ROTTEN
+    cameras = [system.camera(f"beside-batch-{n}", "beside-batch") for n in range(2)]
+    with flowing(cameras, photo, every_s=0.2) as accepted:
+        wait_until("photos flow", lambda: accepted() > 3)
+        batch = batches.send(system, files)
+        rows = batches.rows(system, batch, within_s=250)
+        still = accepted()
+        wait_until("photos flow on", lambda: accepted() > still + 2)
+    system.wait_settled(accepted())
+    assert [row["input"] for row in rows] == list(files)
+    assert [row["input"] for row in rows if row["error"]] == list(ROTTEN)
+    for row in rows[:: max(1, len(files) // 60)]:
+        if row["error"]:
+            continue
+        single = system.classifier.post("/v1/predictions", content=files[row["input"]])
+        single.raise_for_status()
+        same = ("label", "quality", "model", "version")
+        assert {name: row[name] for name in same} == {name: single.json()[name] for name in same}
+        assert row["probabilities"] == pytest.approx(single.json()["probabilities"], abs=1e-4)
+    assert system.ledger(*cameras).kept
+
+
+def test_what_a_camera_sent_can_be_asked_for_again(system: System) -> None:
+    since = datetime.now(UTC) - timedelta(seconds=1)
+    camera = system.camera("asked-again", "asked-again")
+    receipts = [camera.put(f"{n}", photo(f"again-{n}")) for n in range(5)]
+    until = datetime.now(UTC) + timedelta(seconds=1)
+    wait_until("all are counted", lambda: {system.receipt(one)["state"] for one in receipts} == {"counted"})
+    span = {"camera_id": "asked-again", "since": isoformat(since), "until": isoformat(until)}
+    for body in (span, {"receipts": [*receipts, "no-such-receipt"]}):
+        answer = system.classifier.post("/v1/batches", json=body)
+        assert answer.status_code == 202, answer.text
+        rows = batches.rows(system, answer.headers["Location"])
+        assert [row["input"] for row in rows if row["label"]] == receipts
+        assert [row["input"] for row in rows if row["error"]] == (["no-such-receipt"] if "receipts" in body else [])
+
+
+def test_the_command_line_goes_on_after_it_was_killed(system: System, tmp_path: Path) -> None:
+    folder, out = tmp_path / "photos", tmp_path / "results.csv"
+    folder.mkdir()
+    for name, content in batches.small(90).items():
+        (folder / name).write_bytes(content)
+    module = "services.image_classifier.batch"
+    command = [sys.executable, "-m", module, str(folder), "--out", str(out), "--part", "20"]
+    command += ["--url", str(system.classifier.base_url)]
+    journal = tmp_path / "results.csv.jobs"
+
+    def noted() -> int:
+        return len(journal.read_text().splitlines()) if journal.exists() else 0
+
+    with (tmp_path / "log").open("wb") as log:
+        for number, how in enumerate((signal.SIGKILL, signal.SIGINT), 1):
+            first = subprocess.Popen(command, env=system.environment, cwd=REPOSITORY, stdout=log, stderr=log)
+            wait_until("another batch is sent", lambda number=number: noted() >= number)  # type: ignore[misc]  # bound now
+            first.send_signal(how)
+            assert first.wait(30) != 0
+            assert not out.exists()
+        subprocess.run(command, env=system.environment, cwd=REPOSITORY, stdout=log, stderr=log, check=True, timeout=200)
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["input"] for row in rows] == sorted(batches.small(90))
+    assert not [row for row in rows if row["error"]]
+    sent = [item for item in system.items(system.classifier, "/v1/batches") if item["client"] == "cli:classify"]
+    # Each of the two that were interrupted may have sent a batch of twenty that it did not come to note.
+    assert sum(item["total"] for item in sent) in (90, 110, 130)

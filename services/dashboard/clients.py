@@ -6,7 +6,7 @@ Refused
   the service answered that the request is wrong or not allowed; carries the status and what to do.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -154,9 +154,12 @@ class Ingest(Client):
         """Return one camera."""
         return await self._get(person, f"/v1/cameras/{part(camera_id)}", shapes.Camera)
 
-    async def put_camera(self, person: Person, camera_id: str, space_id: str) -> str | None:
-        """Make or change a camera; return its secret if it is new."""
-        answer = await self._send(person, "PUT", f"/v1/cameras/{part(camera_id)}", json={"space_id": space_id})
+    async def put_camera(
+        self, person: Person, camera_id: str, space_id: str, switches: Mapping[str, str | bool]
+    ) -> str | None:
+        """Make or change a camera, with those of its `switches` that change; return a secret if it was given one."""
+        chosen = {"space_id": space_id, **switches}
+        answer = await self._send(person, "PUT", f"/v1/cameras/{part(camera_id)}", json=chosen)
         secret = answer.json().get("secret")
         return None if secret is None else str(secret)
 

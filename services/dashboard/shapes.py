@@ -145,6 +145,11 @@ class Camera(Shape):
     last_frame_at: datetime | None = None
     last_receipt: str | None = None
     secrets: int = 1
+    authentication: str = "basic"
+    secret_in_path: bool = False
+    always_200: bool = False
+    refused: int = 0
+    last_refusal: str | None = None
 
 
 class Receipt(Shape):

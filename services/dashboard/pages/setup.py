@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.datastructures import FormData
 
 from services.dashboard.access import Admin, Form, Viewer, text
 from services.dashboard.clients import ServiceDown
@@ -70,12 +71,19 @@ async def put_space(admin: Admin, form: Form, parts: PartsOf) -> RedirectRespons
 
 @router.post("/setup/cameras", response_class=HTMLResponse, name="put_camera")
 async def put_camera(request: Request, admin: Admin, form: Form, parts: PartsOf) -> Response:
-    """Make a camera and show its secret, or let one look at another space."""
+    """Make a camera and show its secret, or let one look at another space or send in another way."""
     camera_id = checked_id(text(form, "camera_id"))
-    secret = await parts.ingest.put_camera(admin.person, camera_id, checked_id(text(form, "space_id")))
+    secret = await parts.ingest.put_camera(admin.person, camera_id, checked_id(text(form, "space_id")), _switches(form))
     if secret is None:
         return see(f"/cameras/{camera_id}", "saved")
     return await _camera_page(request, parts, admin, camera_id, secret)
+
+
+def _switches(form: FormData) -> dict[str, str | bool]:
+    if text(form, "switches") != "yes":  # a form without them changes none
+        return {}
+    yes = {name: text(form, name) == "yes" for name in ("secret_in_path", "always_200")}
+    return {"authentication": text(form, "authentication"), **yes}
 
 
 @router.get("/cameras/{camera_id}", response_class=HTMLResponse, name="camera")

@@ -185,6 +185,26 @@ def test_a_new_camera_s_secret_is_shown_once_with_a_line_to_try_it(browser: Brow
     assert post(client, "/cameras/door/secrets", what="revoke") == "/cameras/door?done=revoked"
 
 
+def test_what_a_camera_s_firmware_needs_is_switched_on_and_what_a_form_leaves_out_stays(
+    browser: Browser, services: FakeServices
+) -> None:
+    client = browser(Role.ADMIN)
+    switches = {"switches": "yes", "authentication": "digest", "secret_in_path": "yes", "always_200": "no"}
+    assert post(client, "/setup/cameras", camera_id="door", space_id="k1", **switches) == "/cameras/door?done=saved"
+    assert post(client, "/setup/cameras", camera_id="door", space_id="k2") == "/cameras/door?done=saved"
+    put = [body for method, path, _, body in services.asked if (method, path) == ("PUT", "/v1/cameras/door")]
+    assert put == [
+        {"space_id": "k1", "authentication": "digest", "secret_in_path": True, "always_200": False},
+        {"space_id": "k2"},
+    ]
+    services.cameras[0] |= {"always_200": True, "refused": 3, "last_refusal": "no-photo", "secret_in_path": True}
+    page = client.get("/cameras/door").text
+    assert "3 <span" in page
+    assert "no-photo" in page
+    token = csrf_of(page)
+    assert "/v1/frames/s3cret-of-camera" in client.post("/cameras/door/secrets", data={"csrf": token}).text
+
+
 def test_a_tried_photo_is_shown_with_why_the_model_is_unsure(browser: Browser) -> None:
     client = browser(Role.VIEWER)
     token = csrf_of(client.get("/try").text)

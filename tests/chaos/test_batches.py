@@ -1,6 +1,7 @@
 """A batch of a thousand while its workers are killed and Redis is wiped: a thousand rows, no more, no fewer."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def test_a_thousand_photos_are_a_thousand_rows_whatever_is_killed_and_wiped(tmp_
     files = batches.small(NUMBER)
     with running_system(tmp_path / "data", LEASE) as system:
         batch = batches.send(system, files)
-        faults = [
+        faults: list[Callable[[], None]] = [
             lambda: kill(system, WORKER),
             lambda: wipe(system),
             lambda: kill(system, WORKER),

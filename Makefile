@@ -46,6 +46,9 @@ profile: .venv/.tests ## Say where each process's time goes; flame graphs in bui
 bench-latency: .venv/.tests ## Measure the time from a camera's PUT to the status that shows it
 	$(PY) -m tests.benchmarks.latency
 
+bench-page: .venv/.tests ## Measure what fifty open pages cost, and the first page with 200 spaces
+	$(PY) -m tests.benchmarks.page $(ARGS)
+
 screenshots: .venv/.tests ## Make a picture of every page of the demo into build/screenshots; needs Debian's chromium
 	@$(PY) -m tests.browser.screenshots $(ARGS)
 
@@ -83,4 +86,4 @@ clean: ## Remove the environments and caches; the data in .huella stays
 .venv-rivals/.serves: tests/benchmarks/requirements-rivals.txt
 	@deploy/local/setup .venv-rivals $< && touch $@
 
-.PHONY: help demo classify up token setup test check contracts bench profile bench-latency screenshots train model-version evaluate test-training setup-train compose-up test-containers lock clean
+.PHONY: help demo classify up token setup test check contracts bench profile bench-latency bench-page screenshots train model-version evaluate test-training setup-train compose-up test-containers lock clean

@@ -18,11 +18,12 @@ class Reason(StrEnum):
     UNSURE = "unsure"
     CAMERA = "camera"
     PERSON = "person"
+    MODEL = "model"
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is known of a frame: the model's label, and the label that a person gave, if any."""
+    """What is known of a frame: the label of a model version, and the label that a person gave, if any."""
 
     receipt: str
     space_id: str
@@ -31,13 +32,15 @@ class Seen:
     label: str
     quality: str
     said: str | None
+    version: str = ""  # name and version of the model
 
 
 def to_review(frames: Iterable[Seen]) -> list[tuple[str, list[Reason]]]:
     """Return receipts and reasons, newest first: frames of good quality that nobody corrected yet.
 
     `camera`: another camera of the space saw something else within 10 s. `person`: somebody said otherwise of a frame
-    of the space within a minute. A camera whose scene stays the same is asked about once a minute, not once a frame.
+    of the space within a minute. `model`: another model version read another photo of the same camera within 10 s
+    otherwise, as happens while several are in use. A camera whose scene stays the same is asked about once a minute, not once a frame.
     """
     by_space: dict[str, list[Seen]] = {}
     for frame in frames:
@@ -63,6 +66,8 @@ def _reasons(there: Sequence[Seen], index: int) -> list[Reason]:
         reasons.append(Reason.CAMERA)
     if any(other.said not in (None, frame.label) for other in near):
         reasons.append(Reason.PERSON)
+    if any(_other_version_says_otherwise(frame, other) for other in near):
+        reasons.append(Reason.MODEL)
     return reasons
 
 
@@ -83,6 +88,12 @@ def _other_camera_says_otherwise(frame: Seen, other: Seen) -> bool:
     return comparable and together and sure and frame.label != (other.said or other.label)
 
 
+def _other_version_says_otherwise(frame: Seen, other: Seen) -> bool:
+    comparable = other.camera_id == frame.camera_id and other.version != frame.version and other.quality == GOOD
+    together = abs(other.observed_at - frame.observed_at) <= TOGETHER
+    return comparable and together and other.label not in (frame.label, "unsure")
+
+
 def _thinned(found: Iterable[tuple[Seen, list[Reason]]]) -> list[tuple[str, list[Reason]]]:
     kept: list[tuple[str, list[Reason]]] = []
     last: dict[tuple[str, tuple[Reason, ...]], datetime] = {}
@@ -96,6 +107,5 @@ def _thinned(found: Iterable[tuple[Seen, list[Reason]]]) -> list[tuple[str, list
 
 def seen(row: Any) -> Seen:
     """Return what the rules need of an estimate's row."""
-    return Seen(
-        *(row[name] for name in ("receipt", "space_id", "camera_id", "observed_at", "label", "quality", "said"))
-    )
+    names = ("receipt", "space_id", "camera_id", "observed_at", "label", "quality", "said")
+    return Seen(*(row[name] for name in names), version=f"{row['model']}/{row['version']}")

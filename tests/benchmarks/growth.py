@@ -59,6 +59,12 @@ def grow(system: System, load: Load, *, full: bool) -> Iterator[Point]:
         yield _measure(system, load, target, CAMERAS[-1])
 
 
+def fill(system: System, number: int, frames: int) -> None:
+    """Add so many cameras, each with a space of its own, and bring the stored frames to `frames`."""
+    _add_cameras(system, number)
+    _add_frames(system, frames, number)
+
+
 def _measure(system: System, load: Load, target: Any, number: int) -> Point:
     ingest = [system.pid("camera_ingest")]
     system.wait_settled(0)

@@ -39,7 +39,7 @@ PAGES = {
     "history": "/history",
     "health": "/health",
     "setup": "/setup",
-    "camera": "/cameras/k1-door",
+    "camera": "/cameras/k1-front",
     "camera-waiting": "/cameras/yard-gate",
     "people": "/people",
     "me": "/me",

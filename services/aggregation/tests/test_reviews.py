@@ -14,7 +14,8 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 def frame(number: int, second: float, label: str, camera: str = "c1", said: str | None = None, **more: str) -> Seen:
     at = NOON + timedelta(seconds=second)
-    return Seen(f"r{number}", more.get("space", "k1"), camera, at, label, more.get("quality", "ok"), said)
+    place, version = more.get("space", "k1"), more.get("version", "huella/1")
+    return Seen(f"r{number}", place, camera, at, label, more.get("quality", "ok"), said, version)
 
 
 TABLE = {
@@ -35,6 +36,16 @@ TABLE = {
     ),
     "a person said the same": ([frame(1, 0, "dog", said="cat"), frame(2, 50, "cat")], {}),
     "a person said otherwise long before": ([frame(1, 0, "cat", said="dog"), frame(2, 70, "cat")], {}),
+    "two versions see different animals": (
+        [frame(1, 0, "cat"), frame(2, 2, "dog", version="huella/2")],
+        {"r2": [Reason.MODEL], "r1": [Reason.MODEL]},
+    ),
+    "one of two versions sees nobody": (
+        [frame(1, 0, "cat"), frame(2, 2, "none", version="huella/2")],
+        {"r2": [Reason.MODEL], "r1": [Reason.MODEL]},
+    ),
+    "another version of long before": ([frame(1, 0, "cat"), frame(2, 15, "dog", version="huella/2")], {}),
+    "one version sees an animal go": ([frame(1, 0, "cat"), frame(2, 2, "none")], {}),
     "the same scene again and again": (
         [frame(number, number * 10, "unsure") for number in range(1, 10)],
         {"r9": [Reason.UNSURE], "r3": [Reason.UNSURE]},

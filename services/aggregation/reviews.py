@@ -40,7 +40,8 @@ def to_review(frames: Iterable[Seen]) -> list[tuple[str, list[Reason]]]:
 
     `camera`: another camera of the space saw something else within 10 s. `person`: somebody said otherwise of a frame
     of the space within a minute. `model`: another model version read another photo of the same camera within 10 s
-    otherwise, as happens while several are in use. A camera whose scene stays the same is asked about once a minute, not once a frame.
+    otherwise, as happens while several are in use. A camera whose scene stays the same is asked about once a minute,
+    not once a frame.
     """
     by_space: dict[str, list[Seen]] = {}
     for frame in frames:
@@ -108,4 +109,4 @@ def _thinned(found: Iterable[tuple[Seen, list[Reason]]]) -> list[tuple[str, list
 def seen(row: Any) -> Seen:
     """Return what the rules need of an estimate's row."""
     names = ("receipt", "space_id", "camera_id", "observed_at", "label", "quality", "said")
-    return Seen(*(row[name] for name in names), version=f"{row['model']}/{row['version']}")
+    return Seen(**{name: row[name] for name in names}, version=f"{row['model']}/{row['version']}")

@@ -30,7 +30,8 @@ def list_reviews(
     """List frames of the last day that a person should look at, newest first, and why.
 
     The model is unsure (`unsure`), another camera saw something else (`camera`), a person said otherwise of a frame
-    taken just before or after (`person`), or another model version did (`model`). Frames that are corrected already are left out.
+    taken just before or after (`person`), or another model version did (`model`). Frames that are corrected already are
+    left out.
     """
     with db.read() as connection:
         rows = _rows(connection, now() - REACH)

@@ -103,20 +103,42 @@ class Prediction:
     quality: domain.Quality
 
 
+class Reading:
+    """How the logits of a version's graph are read: calibration, thresholds, labels."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.thresholds = domain.Thresholds(
+            cat=domain.PresenceThresholds(manifest.thresholds.cat.present_above, manifest.thresholds.cat.absent_below),
+            dog=domain.PresenceThresholds(manifest.thresholds.dog.present_above, manifest.thresholds.dog.absent_below),
+        )
+        species = (manifest.calibration.cat, manifest.calibration.dog)
+        self._temperature = np.array([s.temperature for s in species])
+        self._bias = np.array([s.bias for s in species])
+
+    def calibrated(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Turn logits (n, 2) into probabilities (n, 2), kept off 0 and 1, which no other evidence could outweigh."""
+        scaled = np.clip(logits.astype(np.float64) / self._temperature + self._bias, -12.0, 12.0)
+        chances: npt.NDArray[np.float64] = 1.0 / (1.0 + np.exp(-scaled))
+        return chances
+
+    def predictions(self, logits: npt.NDArray[np.float32], pictures: Sequence[Picture]) -> list[Prediction]:
+        """Give one prediction a picture, in order, from its row of logits."""
+        predictions = []
+        for picture, (cat, dog) in zip(pictures, self.calibrated(logits).tolist(), strict=True):
+            probabilities = domain.Probabilities(cat=cat, dog=dog)
+            label = domain.label(probabilities, self.thresholds, picture.quality)
+            predictions.append(Prediction(probabilities, label, picture.quality))
+        return predictions
+
+
 class ModelVersion:
     """A loaded model version; `predict` may be called from several threads at once."""
 
     def __init__(self, manifest: Manifest, session: ort.InferenceSession) -> None:
         self.manifest = manifest
-        self.thresholds = domain.Thresholds(
-            cat=domain.PresenceThresholds(manifest.thresholds.cat.present_above, manifest.thresholds.cat.absent_below),
-            dog=domain.PresenceThresholds(manifest.thresholds.dog.present_above, manifest.thresholds.dog.absent_below),
-        )
+        self._reading = Reading(manifest)
         self._session = session
         self._input = session.get_inputs()[0].name
-        species = (manifest.calibration.cat, manifest.calibration.dog)
-        self._temperature = np.array([s.temperature for s in species])
-        self._bias = np.array([s.bias for s in species])
 
     @classmethod
     def load(cls, folder: Path, threads: int = 1) -> "ModelVersion":
@@ -125,10 +147,13 @@ class ModelVersion:
         `threads` is what one `predict` may use. Raises InvalidModelVersion if a file is missing or too large, the
         digest differs, the manifest is not valid, or the graph does not take and give what the manifest says.
         """
-        manifest = read_manifest(folder)
-        graph = _read(folder / "model.onnx", MAX_MODEL_BYTES)
+        return cls.from_graph(read_manifest(folder), read_graph(folder), threads)
+
+    @classmethod
+    def from_graph(cls, manifest: Manifest, graph: bytes, threads: int = 1) -> "ModelVersion":
+        """Make a version of the bytes of its graph, as `load` does. Raises InvalidModelVersion."""
         if not hmac.compare_digest(hashlib.sha256(graph).hexdigest(), manifest.digest):
-            raise InvalidModelVersion(f"{folder / 'model.onnx'} is not the file that its manifest describes (SHA-256)")
+            raise InvalidModelVersion("the graph is not the one that its manifest describes (SHA-256)")
         # The very bytes that were verified are loaded; a graph from bytes also can't pull in other files.
         model = cls(manifest, _session(graph, threads))
         model._check()
@@ -148,18 +173,18 @@ class ModelVersion:
         predictions: list[Prediction] = []
         for start in range(0, len(pictures), MAX_BATCH):
             batch = pictures[start : start + MAX_BATCH]
-            chances = self.calibrated(self.logits(np.stack([picture.pixels for picture in batch])))
-            for picture, (cat, dog) in zip(batch, chances.tolist(), strict=True):
-                probabilities = domain.Probabilities(cat=cat, dog=dog)
-                label = domain.label(probabilities, self.thresholds, picture.quality)
-                predictions.append(Prediction(probabilities, label, picture.quality))
+            logits = self.logits(np.stack([picture.pixels for picture in batch]))
+            predictions += self._reading.predictions(logits, batch)
         return predictions
 
     def calibrated(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Turn logits (n, 2) into probabilities (n, 2), kept off 0 and 1, which no other evidence could outweigh."""
-        scaled = np.clip(logits.astype(np.float64) / self._temperature + self._bias, -12.0, 12.0)
-        chances: npt.NDArray[np.float64] = 1.0 / (1.0 + np.exp(-scaled))
-        return chances
+        """Turn logits (n, 2) into probabilities (n, 2); see Reading."""
+        return self._reading.calibrated(logits)
+
+    @property
+    def thresholds(self) -> domain.Thresholds:
+        """What decides between labels."""
+        return self._reading.thresholds
 
     def _check(self) -> None:
         size = self.manifest.input_size
@@ -186,6 +211,11 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate_json(_read(folder / "manifest.json", MAX_MANIFEST_BYTES))
     except ValidationError as error:
         raise InvalidModelVersion(f"{folder / 'manifest.json'}: {error}") from error
+
+
+def read_graph(folder: Path) -> bytes:
+    """Return the bytes of a folder's `model.onnx`. Raises InvalidModelVersion."""
+    return _read(folder / "model.onnx", MAX_MODEL_BYTES)
 
 
 def _read(path: Path, limit: int) -> bytes:

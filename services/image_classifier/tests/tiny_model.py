@@ -10,17 +10,26 @@ from pathlib import Path
 from typing import Any
 
 SIZE = 32
-_FLOAT, _UINT8 = 1, 2
+_FLOAT, _UINT8, _INT64 = 1, 2, 7
 
 
-def write_tiny_model(folder: Path, name: str = "tiny", version: str = "1", **changes: Any) -> Path:
+def write_tiny_model(
+    folder: Path, name: str = "tiny", version: str = "1", graph: bytes | None = None, **changes: Any
+) -> Path:
     """Write `model.onnx` and `manifest.json` into a folder, and give it; `changes` replace fields of the manifest."""
     folder.mkdir(parents=True, exist_ok=True)
-    graph = tiny_graph()
+    graph = graph if graph is not None else tiny_graph()
     (folder / "model.onnx").write_bytes(graph)
+    manifest = tiny_manifest(graph, name, version) | changes
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return folder
+
+
+def tiny_manifest(graph: bytes, name: str = "tiny", version: str = "1") -> dict[str, Any]:
+    """Give the manifest of a tiny graph."""
     thresholds = {"present_above": 0.6, "absent_below": 0.4}
     calibration = {"temperature": 1.0, "bias": 0.0}
-    manifest = {
+    return {
         "schema": 1,
         "name": name,
         "version": version,
@@ -34,16 +43,25 @@ def write_tiny_model(folder: Path, name: str = "tiny", version: str = "1", **cha
         "trained_on": {"photos": 0},
         "measured": {},
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest | changes), encoding="utf-8")
-    return folder
 
 
-def tiny_graph(size: int = SIZE, batch: str | int = "n", outputs: int = 2) -> bytes:
-    """Give the ONNX graph logit = (mean of red or blue - 128) / 8."""
+def tiny_graph(
+    size: int = SIZE,
+    batch: str | int = "n",
+    outputs: int = 2,
+    swapped: bool = False,
+    operator: str = "GlobalAveragePool",
+    extra: bytes = b"",
+    pooled: str = "real",
+) -> bytes:
+    """Give the ONNX graph logit = (mean of red or blue - 128) / 8; `swapped` takes cats for dogs."""
     rows = ([1 / 8, 0.0, 0.0], [0.0, 0.0, 1 / 8])[:outputs]
+    if swapped:
+        rows = rows[::-1]
     nodes = (
         _node("Cast", ["image"], "real", _setting("to", _FLOAT))
-        + _node("GlobalAveragePool", ["real"], "means")
+        + extra
+        + _node(operator, [pooled], "means")
         + _node("Flatten", ["means"], "flat")
         + _node("Gemm", ["flat", "weights", "bias"], "logits", _setting("transB", 1))
     )
@@ -53,6 +71,26 @@ def tiny_graph(size: int = SIZE, batch: str | int = "n", outputs: int = 2) -> by
     answered = _field(12, _value("logits", _FLOAT, [batch, outputs]))
     graph = nodes + _text(2, "tiny") + weights + given + answered
     return _number(1, 8) + _field(7, graph) + _field(8, _text(1, "") + _number(2, 17))
+
+
+def slow_graph(side: int = 1500, rounds: int = 8, swapped: bool = False) -> bytes:
+    """Give the same graph after `rounds` needless products of matrices of `side` by `side`, which change nothing."""
+    extra = _node("ReduceMin", ["real"], "least", _setting("keepdims", 0))
+    extra += _node("Min", ["least", "zero"], "nought") + _node("Expand", ["nought", "square"], "m0")
+    for n in range(rounds):
+        extra += _node("MatMul", [f"m{n}", f"m{n}"], f"m{n + 1}")
+    extra += _node("ReduceMax", [f"m{rounds}"], "most", _setting("keepdims", 0)) + _node(
+        "Add", ["real", "most"], "same"
+    )
+    extra += _tensor("zero", [], [0.0]) + _integers("square", [side, side])
+    return tiny_graph(swapped=swapped, extra=extra, pooled="same")
+
+
+def external_graph(path: str) -> bytes:
+    """Give a graph that keeps a tensor in a file of the machine."""
+    place = _field(13, _text(1, "location") + _text(2, path))
+    tensor = _field(5, _number(1, 1) + _number(2, _FLOAT) + _text(8, "outside") + place + _number(14, 1))
+    return tiny_graph(extra=_node("Add", ["real", "outside"], "sum") + tensor, pooled="sum")
 
 
 def _varint(value: int) -> bytes:
@@ -86,6 +124,11 @@ def _setting(name: str, value: int) -> bytes:
 def _tensor(name: str, shape: list[int], values: list[float]) -> bytes:
     dims = b"".join(_number(1, d) for d in shape)
     return _field(5, dims + _number(2, _FLOAT) + _text(8, name) + _field(9, struct.pack(f"<{len(values)}f", *values)))
+
+
+def _integers(name: str, values: list[int]) -> bytes:
+    content = struct.pack(f"<{len(values)}q", *values)
+    return _field(5, _number(1, len(values)) + _number(2, _INT64) + _text(8, name) + _field(9, content))
 
 
 def _value(name: str, kind: int, shape: list[str | int]) -> bytes:

@@ -1,0 +1,1 @@
+"""Which model version says what of which frame: the five strategies, what they did, and what follows from it."""

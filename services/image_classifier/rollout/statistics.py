@@ -1,0 +1,153 @@
+"""What may be concluded from counts, also when one looks at them every second.
+
+Sources: Robbins (1970) and Howard, Ramdas, McAuliffe and Sekhon (2021) for confidence sequences by mixtures; Johari,
+Koomen, Pekelis and Walsh (2017) for the mixture test of a difference; Horvitz and Thompson (1952) for weighting by
+inverse propensity; Russo and others (2018) for Thompson sampling.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+PRIOR_SPREAD = 0.1
+"""Standard deviation of the differences between versions that the mixture test is most sensitive to."""
+Z95 = 1.959964
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """candidate - champion of two shares, its interval that holds at every look, and the p-value that does."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """An estimated mean with its 95 % confidence interval, from `size` decisions."""
+
+    mean: float
+    low: float
+    high: float
+    size: int
+
+
+def bounds(successes: int, trials: int, alpha: float) -> tuple[float, float]:
+    """Return an interval that holds the true share at all times at once with chance 1 - alpha.
+
+    Those p whose likelihood is less than 1/alpha times below the mean likelihood under a uniform prior (a beta-binomial
+    mixture martingale with Ville's inequality; Howard and others, 2021).
+    """
+    if trials == 0:
+        return 0.0, 1.0
+    failures = trials - successes
+    mixture = math.lgamma(successes + 1) + math.lgamma(failures + 1) - math.lgamma(trials + 2)
+    least = mixture + math.log(alpha)
+
+    def inside(p: float) -> bool:
+        likelihood = (successes * math.log(p) if successes else 0.0) + (failures * math.log1p(-p) if failures else 0.0)
+        return likelihood >= least
+
+    seen = min(max(successes / trials, 1e-12), 1 - 1e-12)
+    low = 0.0 if successes == 0 else _edge(1e-12, seen, inside_above=True, inside=inside)
+    high = 1.0 if failures == 0 else _edge(seen, 1 - 1e-12, inside_above=False, inside=inside)
+    return low, high
+
+
+def _edge(low: float, high: float, *, inside_above: bool, inside: Callable[[float], bool]) -> float:
+    for _ in range(60):
+        middle = (low + high) / 2
+        if inside(middle) is inside_above:
+            high = middle
+        else:
+            low = middle
+    return (low + high) / 2
+
+
+def difference(a: tuple[int, int], b: tuple[int, int], alpha: float) -> Difference | None:
+    """Compare two shares (successes, trials), b - a; None while either has no trial.
+
+    The mixture sequential probability ratio test for a difference of means, normal approximation with a variance
+    that is smoothed by one success and one failure (Johari and others, 2017, section 5).
+    """
+    if not a[1] or not b[1]:
+        return None
+    variance = sum(_smooth(*share) * (1 - _smooth(*share)) / share[1] for share in (a, b))
+    value = b[0] / b[1] - a[0] / a[1]
+    prior = PRIOR_SPREAD**2
+    ratio = math.log(variance / (variance + prior)) / 2 + prior * value**2 / (2 * variance * (variance + prior))
+    half = math.sqrt(
+        2 * variance * (variance + prior) / prior * (math.log((variance + prior) / variance) / 2 - math.log(alpha))
+    )
+    return Difference(value, max(-1.0, value - half), min(1.0, value + half), min(1.0, math.exp(-max(ratio, 0.0))))
+
+
+def _smooth(successes: int, trials: int) -> float:
+    return (successes + 1) / (trials + 2)
+
+
+def chances_of_best(arms: Sequence[tuple[int, int]]) -> list[float]:
+    """Return the chance that each arm (successes, trials) is the best one, under Beta(1, 1) priors; they add up to 1.
+
+    By numerical integration of pdf_i(x) * product of cdf_j(x) over x.
+    """
+    shapes = [(wins + 1.0, trials - wins + 1.0) for wins, trials in arms]
+    spread = [math.sqrt(a * b / ((a + b) ** 2 * (a + b + 1))) for a, b in shapes]
+    low = max(0.0, min(a / (a + b) - 8 * s for (a, b), s in zip(shapes, spread, strict=True)))
+    high = min(1.0, max(a / (a + b) + 8 * s for (a, b), s in zip(shapes, spread, strict=True)))
+    steps = min(4000, max(400, int(6 * (high - low) / min(spread))))
+    width = (high - low) / steps
+    grid = [low + (n + 0.5) * width for n in range(steps)]
+    densities = []
+    for a, b in shapes:
+        scale = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+        densities.append([math.exp(scale + (a - 1) * math.log(x) + (b - 1) * math.log1p(-x)) for x in grid])
+    cumulative = []
+    for density in densities:
+        reached, sums = 0.0, []
+        for height in density:
+            sums.append(reached + height * width / 2)
+            reached += height * width
+        cumulative.append(sums)
+    chances = []
+    for i, density in enumerate(densities):
+        total = 0.0
+        for n, height in enumerate(density):
+            total += height * math.prod(cumulative[j][n] for j in range(len(arms)) if j != i)
+        chances.append(total * width)
+    whole = sum(chances)
+    return [chance / whole for chance in chances]
+
+
+def propensities(arms: Sequence[tuple[int, int]], floor: float) -> list[float]:
+    """Return the share of frames of each arm: Thompson sampling draws an arm as often as it is the best, mixed with a
+    `floor` (0 to 1 / arms) so that every arm is still looked at and every propensity is bounded away from 0."""
+    rest = 1.0 - floor * len(arms)
+    return [floor + rest * chance for chance in chances_of_best(arms)]
+
+
+def off_policy(rewards: Iterable[tuple[bool, float, float]]) -> Value:
+    """Say what another policy would have earned, from a log of (chosen by both, propensity above 0, reward).
+
+    Horvitz and Thompson's mean of reward / propensity over the decisions that both would take, with the normal 95 %
+    interval of its sample variance.
+    """
+    weighted = [reward / propensity if chosen else 0.0 for chosen, propensity, reward in rewards]
+    size = len(weighted)
+    if size == 0:
+        return Value(0.0, 0.0, 1.0, 0)
+    mean = sum(weighted) / size
+    variance = sum((value - mean) ** 2 for value in weighted) / max(1, size - 1)
+    half = Z95 * math.sqrt(variance / size)
+    return Value(mean, mean - half, mean + half, size)
+
+
+def stability_index(before: Sequence[int], after: Sequence[int]) -> float:
+    """Return the population stability index of two histograms over the same bins, each smoothed by half a count.
+
+    sum of (q - p) ln(q / p); under 0.1 is no change, over 0.25 a large one (Siddiqi, 2006).
+    """
+    p, q = ([(count + 0.5) / (sum(counts) + 0.5 * len(counts)) for count in counts] for counts in (before, after))
+    return sum((b - a) * math.log(b / a) for a, b in zip(p, q, strict=True))

@@ -1,0 +1,141 @@
+"""What a policy concludes from what was seen: pure, so that every step can be checked against a table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from services.image_classifier.rollout.domain import Canary, Rollout, Strategy, Variant
+from services.image_classifier.rollout.latency import percentile
+from services.image_classifier.rollout.statistics import bounds, chances_of_best, difference
+
+LATENCY_FRAMES = 50
+"""Frames that must have been timed before a percentile is believed."""
+LATENCY_SLACK_S = 0.005
+"""A difference in latency under this is nobody's harm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a variant did: frames decided, failed, compared with the champion, and judged by people."""
+
+    decisions: int = 0
+    served: int = 0
+    counted: int = 0
+    errors: int = 0
+    late: int = 0
+    compared: int = 0
+    agreed: int = 0
+    shift: float = 0.0
+    seconds: float = 0.0
+    latencies: Mapping[int, int] = field(default_factory=dict)
+    corrections: int = 0
+    correct: int = 0
+
+    @property
+    def latency_p95(self) -> float | None:
+        """Seconds of computing a frame that 95 % of the frames stay under."""
+        return percentile(self.latencies)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do now, and why, in words for an operator."""
+
+    action: Literal["wait", "advance", "promote", "roll_back", "none"]
+    reason: str
+
+
+def judge_canary(rules: Canary, stage: int, age_s: float, champion: Seen, candidate: Seen) -> Verdict:
+    """Say whether a canary goes back, waits or goes on. `age_s`: seconds since this stage began."""
+    broken = _broken_rail(rules, champion, candidate)
+    if broken:
+        return Verdict("roll_back", broken)
+    frames = min(candidate.decisions, candidate.compared) if rules.shadow_share > 0 else candidate.decisions
+    if age_s < rules.bake_s:
+        return Verdict("wait", f"It bakes for {rules.bake_s - age_s:.0f} s more; {frames} frames are compared.")
+    if frames < rules.least_frames:
+        return Verdict("wait", f"It has {frames} compared frames of the {rules.least_frames} that a stage needs.")
+    share = rules.stages[stage]
+    if stage + 1 < len(rules.stages):
+        return Verdict("advance", f"All guard rails held at {share:.0%} over {frames} frames.")
+    return Verdict("promote", f"All guard rails held in all stages, at {share:.0%} over {frames} frames.")
+
+
+def _broken_rail(rules: Canary, champion: Seen, candidate: Seen) -> str | None:
+    failed = candidate.errors + candidate.late
+    if bounds(failed, candidate.decisions, rules.alpha)[0] > rules.error_rate:
+        return (
+            f"Errors: {failed} of {candidate.decisions} frames failed or were late ({candidate.late} late); "
+            f"at most {rules.error_rate:.0%} may."
+        )
+    different = candidate.compared - candidate.agreed
+    if bounds(different, candidate.compared, rules.alpha)[0] > rules.disagreement:
+        return (
+            f"Disagreement: {different} of {candidate.compared} compared frames are not what the champion says; "
+            f"at most {rules.disagreement:.0%} may."
+        )
+    ours, theirs = candidate.latency_p95, champion.latency_p95
+    timed = min(sum(candidate.latencies.values()), sum(champion.latencies.values()))
+    if ours and theirs and timed >= LATENCY_FRAMES and ours > rules.latency_factor * theirs + LATENCY_SLACK_S:
+        return (
+            f"Latency: 95 % of frames take up to {1000 * ours:.0f} ms, the champion's {1000 * theirs:.0f} ms; "
+            f"at most {rules.latency_factor:g} times as long is allowed."
+        )
+    wrong = candidate.corrections - candidate.correct
+    champion_wrong = champion.corrections - champion.correct
+    least = bounds(wrong, candidate.corrections, rules.alpha)[0]
+    if champion.corrections and least > bounds(champion_wrong, champion.corrections, rules.alpha)[1]:
+        return (
+            f"Corrections: people found {wrong} of {candidate.corrections} wrong, "
+            f"of the champion's {champion_wrong} of {champion.corrections}."
+        )
+    return None
+
+
+def judge(rollout: Rollout, age_s: float, seen: Mapping[tuple[str, str], Seen]) -> Verdict:
+    """Say what a rollout's evidence amounts to now; `age_s`: seconds since its revision began."""
+    nothing = Seen()
+    champion = seen.get(rollout.champion.key, nothing)
+    if rollout.strategy is Strategy.SINGLE:
+        return Verdict("none", f"{_name(rollout.champion)} serves every frame.")
+    if rollout.strategy is Strategy.CANARY:
+        candidate = seen.get(rollout.candidates[0].key, nothing)
+        return judge_canary(rollout.canary, rollout.stage, age_s, champion, candidate)
+    if rollout.strategy is Strategy.SILENT:
+        return Verdict("none", " ".join(_silent(one, seen.get(one.key, nothing)) for one in rollout.candidates))
+    if rollout.strategy is Strategy.AB:
+        return Verdict(
+            "none",
+            " ".join(_compared(one, champion, seen.get(one.key, nothing), rollout) for one in rollout.candidates),
+        )
+    arms = [(seen.get(one.key, nothing).correct, seen.get(one.key, nothing).corrections) for one in rollout.variants]
+    return Verdict("none", bandit_reason(rollout, arms))
+
+
+def bandit_reason(rollout: Rollout, arms: Sequence[tuple[int, int]]) -> str:
+    """Say which arm (correct, corrections) has won, or which leads."""
+    chances = chances_of_best(arms)
+    at = max(range(len(arms)), key=chances.__getitem__)
+    name, n = _name(rollout.variants[at]), sum(trials for _, trials in arms)
+    word = "is found to be the best" if chances[at] >= rollout.bandit.certainty else "leads"
+    return f"{name} {word}, with a chance of {chances[at]:.1%} after {n} corrections."
+
+
+def _silent(variant: Variant, seen: Seen) -> str:
+    if not seen.compared:
+        return f"{_name(variant)} has not been compared yet."
+    return f"{_name(variant)} agrees with the champion on {seen.agreed / seen.compared:.1%} of {seen.compared} frames."
+
+
+def _compared(variant: Variant, champion: Seen, seen: Seen, rollout: Rollout) -> str:
+    found = difference((champion.correct, champion.corrections), (seen.correct, seen.corrections), rollout.ab_alpha)
+    if found is None:
+        return f"{_name(variant)} and the champion are not both corrected yet: nothing can be said."
+    if found.p < rollout.ab_alpha:
+        word = "better" if found.value > 0 else "worse"
+        return f"{_name(variant)} is {word} by {abs(found.value):.1%} (p={found.p:.3g})."
+    return f"{_name(variant)} can't be told from the champion yet ({found.value:+.1%}, p={found.p:.3g})."
+
+
+def _name(variant: Variant) -> str:
+    return f"{variant.model}/{variant.version}"

@@ -54,7 +54,8 @@ class SpeciesProbabilities(Message):
 
 
 class EstimateResult(Message):
-    """What a model version says of a frame; `prior` is what the probabilities were calibrated on."""
+    """What a model version says of a frame; `prior` is what the probabilities were calibrated on, `revision` that of
+    the rollout which chose the version (0: nobody chose)."""
 
     outcome: Literal["estimate"]
     receipt: Receipt
@@ -69,6 +70,7 @@ class EstimateResult(Message):
     model: Identifier
     version: Identifier
     variant: Identifier
+    revision: Annotated[int, Field(ge=0)] = 0
 
 
 class RejectedResult(Message):

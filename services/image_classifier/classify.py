@@ -19,6 +19,11 @@ from pydantic import ValidationError
 from services.image_classifier.decode import Picture, UndecodableImage
 from services.image_classifier.images import FetchFailed, Images, same_origin
 from services.image_classifier.model_version import ModelVersion, Prediction
+from services.image_classifier.rollout.domain import Choice
+from services.image_classifier.rollout.journal import Entry
+from services.image_classifier.rollout.lineup import InForce
+from services.image_classifier.rollout.serving import Answer, Shot, answer, choose, sizes
+from shared.database import now
 from shared.messages import (
     ClassifyFrames,
     EstimateResult,
@@ -33,7 +38,6 @@ from shared.messages import (
 
 log = structlog.get_logger(__name__)
 
-VARIANT = "champion"
 REASON_LIMIT = 200
 
 CHUNKS = Counter("huella_classifier_chunks_total", "Chunks taken from the queue, by how they ended.", ["outcome"])
@@ -64,15 +68,18 @@ class PublishFailed(Exception):
 class Tools:
     """What a worker needs to classify chunks.
 
+    `in_force()` gives the rollout with its versions, `record` takes what was decided,
     `fetch(url, receipts)` opens the images (see images.fetch), `publish` sends one `record_estimates` message or
     raises PublishFailed, `decode` is decode.decode.
     """
 
     ingest_url: str
-    model: ModelVersion
+    in_force: Callable[[], InForce]
     decode: Decode
     fetch: Fetch
     publish: Publish
+    record: Callable[[Entry], None]
+    candidate_deadline_s: float = 1.0
 
 
 def classify_frames(raw: object, tools: Tools) -> None:
@@ -135,7 +142,9 @@ def estimate_chunk(message: ClassifyFrames, tools: Tools) -> tuple[list[Result],
     """
     started = time.perf_counter()
     frames = {frame.receipt: frame for frame in message.frames}
-    pictures: dict[str, Picture] = {}
+    in_force = tools.in_force()
+    choices = {frame.receipt: choose(in_force, frame.camera_id, frame.receipt) for frame in message.frames}
+    shots: list[Shot] = []
     results: dict[str, Result] = {}
     decoding = 0.0
     with tools.fetch(message.images_url, list(frames)) as images:
@@ -144,17 +153,18 @@ def estimate_chunk(message: ClassifyFrames, tools: Tools) -> tuple[list[Result],
                 begun = time.perf_counter()
                 frame = frames.get(receipt)
                 if frame is not None:
-                    outcome = _decode(frame, content, tools)
-                    if isinstance(outcome, Picture):
-                        pictures[receipt] = outcome
+                    outcome = _decode(frame, content, tools, choices[receipt], in_force)
+                    if isinstance(outcome, Shot):
+                        shots.append(outcome)
                     else:
                         results[receipt] = outcome
                 decoding += time.perf_counter() - begun
         except FetchFailed as error:
-            log.warning("images cut short", reason=str(error), images=len(pictures) + len(results))
+            log.warning("images cut short", reason=str(error), images=len(shots) + len(results))
     fetched = time.perf_counter()
-    for receipt, prediction in zip(pictures, predict_each(tools.model, list(pictures.values())), strict=True):
-        results[receipt] = _result(frames[receipt], prediction, tools.model)
+    answers = answer(in_force, shots, predict_each, now(), tools.candidate_deadline_s, tools.record)
+    for receipt, found in answers.items():
+        results[receipt] = _result(frames[receipt], found, in_force.rollout.revision)
     STAGE.labels("fetch").observe(fetched - started - decoding)
     STAGE.labels("decode").observe(decoding)
     STAGE.labels("predict").observe(time.perf_counter() - fetched)
@@ -180,13 +190,16 @@ def predict_each(model: ModelVersion, pictures: Sequence[Picture]) -> list[Predi
     return list(predictions)
 
 
-def _decode(frame: FrameToClassify, content: bytes | None, tools: Tools) -> Picture | Result:
+def _decode(
+    frame: FrameToClassify, content: bytes | None, tools: Tools, choice: Choice, in_force: InForce
+) -> Shot | Result:
     if content is None:
         return _rejected(frame.receipt, "larger than the classifier takes")
     if not hmac.compare_digest(hashlib.sha256(content).hexdigest(), frame.sha256):
         return _retry(frame.receipt, "the bytes are not those that the camera sent (SHA-256)")
     try:
-        return tools.decode(content, tools.model.manifest.input_size)
+        pictures = {size: tools.decode(content, size) for size in sizes(in_force, choice)}
+        return Shot(frame.receipt, frame.camera_id, choice, pictures)
     except UndecodableImage as error:
         return _rejected(frame.receipt, error.reason)
     except Exception as error:  # noqa: BLE001 - whatever one image does to its reader is no matter of its neighbours
@@ -194,11 +207,12 @@ def _decode(frame: FrameToClassify, content: bytes | None, tools: Tools) -> Pict
         return _retry(frame.receipt, f"decoding failed: {type(error).__name__}")
 
 
-def _result(frame: FrameToClassify, prediction: Prediction | Exception, model: ModelVersion) -> Result:
+def _result(frame: FrameToClassify, found: Answer, revision: int) -> Result:
+    prediction = found.said
     if isinstance(prediction, Exception):
         log.error("model failed", receipt=frame.receipt, kind=type(prediction).__name__, error=str(prediction)[:200])
         return _retry(frame.receipt, f"the model failed: {type(prediction).__name__}")
-    chances, prior, manifest = prediction.probabilities, model.manifest.priors, model.manifest
+    chances, prior, manifest = prediction.probabilities, found.manifest.priors, found.manifest
     return EstimateResult(
         outcome="estimate",
         receipt=frame.receipt,
@@ -212,7 +226,8 @@ def _result(frame: FrameToClassify, prediction: Prediction | Exception, model: M
         quality=prediction.quality.value,
         model=manifest.name,
         version=manifest.version,
-        variant=VARIANT,
+        variant=found.variant.role.value,
+        revision=revision,
     )
 
 

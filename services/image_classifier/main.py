@@ -9,12 +9,13 @@ import httpx
 import numpy as np
 from fastapi import FastAPI
 
-from services.image_classifier.api import batch_predictions, batches, models, predictions
+from services.image_classifier.api import batch_predictions, batches, feedback, inference, models, predictions, rollout
 from services.image_classifier.api.batch_shapes import Batching
 from services.image_classifier.batches.bell import open_bell
 from services.image_classifier.batches.ingest import IngestReceipts
 from services.image_classifier.decode import Picture
 from services.image_classifier.domain import Quality
+from services.image_classifier.rollout.controller import Controller
 from services.image_classifier.serving import open_serving
 from services.image_classifier.settings import Settings
 from shared import logs
@@ -36,11 +37,15 @@ def create_app(settings: Settings, *, ingest_transport: httpx.BaseTransport | No
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         database = Database(settings.database_url)
         app.state.database = database
+        controller = Controller(database, settings)
+        app.state.controller = controller
+        controller.start()
         try:
             with _batching(settings, database, ingest_transport) as app.state.batching:
-                async with open_serving(settings) as app.state.serving:
+                async with open_serving(settings, database) as app.state.serving:
                     yield
         finally:
+            controller.stop()
             database.close()
 
     def model_answers() -> None:
@@ -57,11 +62,20 @@ def create_app(settings: Settings, *, ingest_transport: httpx.BaseTransport | No
             "model": model_answers,
             "database": lambda: app.state.database.check(),
             "bell": lambda: app.state.batching.bell.check(),
+            "controller": lambda: app.state.controller.check(),
         },
         lifespan=lifespan,
         own_deadlines={"create_prediction", "create_batch"},
     )
-    for router in (predictions.router, models.router, batches.router, batch_predictions.router):
+    for router in (
+        predictions.router,
+        models.router,
+        rollout.router,
+        feedback.router,
+        inference.router,
+        batches.router,
+        batch_predictions.router,
+    ):
         app.include_router(router)
     return app
 

@@ -87,6 +87,22 @@ class Settings(ServiceSettings):
         20.0, ge=1, description="Time after which what a worker took and did not finish is taken by another."
     )
     batch_streams: int = Field(50, ge=1, le=150, description="Streams of progress that one process serves at once.")
+    candidate_deadline_s: float = Field(
+        1.0,
+        gt=0,
+        le=30,
+        description="A candidate that is silent for so long is late; its frames go to the champion.",
+    )
+    candidate_memory_bytes: int = Field(
+        2_000_000_000, ge=500_000_000, description="Address space of a candidate's process, and of one that is proven."
+    )
+    proof_deadline_s: float = Field(
+        60.0, gt=0, le=600, description="Longest time, and processor time, in which an upload must be proven."
+    )
+    versions_bytes: int = Field(
+        1_000_000_000, ge=1, description="Most bytes of all uploaded graphs; more are answered 409."
+    )
+    decision_days: int = Field(14, ge=1, description="Days that each frame's decisions are kept.")
 
     @field_validator("database_url")
     @classmethod

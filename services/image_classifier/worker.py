@@ -21,8 +21,9 @@ from services.image_classifier import images
 from services.image_classifier.batches import work
 from services.image_classifier.classify import Decode, PublishFailed, Tools, classify_frames
 from services.image_classifier.decode import decode
+from services.image_classifier.rollout.journal import Journal
+from services.image_classifier.rollout.lineup import Lineup
 from services.image_classifier.settings import Settings
-from services.image_classifier.shipped import load_default
 from shared import logs
 from shared.broker import (
     CLASSIFY_BATCHES,
@@ -52,9 +53,10 @@ def run(settings: Settings, decode: Decode = decode) -> None:
     logs.configure("image_classifier", settings.log_format, settings.log_level)
     migrate(settings.database_url, MIGRATIONS)
     database = Database(settings.database_url)
+    journal = Journal(database)
+    lineup = Lineup(settings, database, journal, candidates=True)
     app = create_celery("image_classifier", settings.broker_url)
     redis = create_redis(settings.broker_url)
-    model = load_default(settings)
     fetch = partial(
         images.fetch,
         images.create_client(settings.fetch_timeout_s),
@@ -62,9 +64,17 @@ def run(settings: Settings, decode: Decode = decode) -> None:
         deadline_s=settings.fetch_deadline_s,
         image_bytes=settings.image_bytes,
     )
-    tools = Tools(ingest_url=settings.ingest_url, model=model, decode=decode, fetch=fetch, publish=publisher(app))
+    tools = Tools(
+        ingest_url=settings.ingest_url,
+        in_force=lambda: lineup.now,
+        decode=decode,
+        fetch=fetch,
+        publish=publisher(app),
+        record=journal.add,
+        candidate_deadline_s=settings.candidate_deadline_s,
+    )
     batch_tools = work.Tools(
-        model=lambda: model,
+        model=lambda: lineup.champion,
         decode=decode,
         fetch=partial(fetch, f"{settings.ingest_url}/v1/images", settled=True),
         # While the broker does not answer no camera's frame can be waiting in it.
@@ -93,11 +103,14 @@ def run(settings: Settings, decode: Decode = decode) -> None:
     signals.setup_logging.connect(_keep_logs, weak=False)
     start_http_server(settings.worker_metrics_port, addr=settings.host)
     watchdog.start()
-    log.info("worker starts", model=tools.model.manifest.name, version=tools.model.manifest.version)
+    lineup.start()
+    champion = lineup.champion.manifest
+    log.info("worker starts", model=champion.name, version=champion.version)
     # Quiet, because the banner is no JSON.
     try:
         app.worker_main(["--quiet", *worker_arguments(CLASSIFY_FRAMES, CLASSIFY_BATCHES)])
     finally:
+        lineup.stop()
         database.close()
 
 

@@ -14,6 +14,7 @@ from services.image_classifier.classify import Tools, classify_frames
 from services.image_classifier.decode import decode
 from services.image_classifier.images import FetchFailed
 from services.image_classifier.model_version import ModelVersion
+from services.image_classifier.rollout.lineup import alone
 from services.image_classifier.tests.tiny_model import write_tiny_model
 from shared.database import Database, migrate
 from shared.messages import MESSAGES, to_wire
@@ -50,8 +51,10 @@ def test_the_classifier_takes_each_example(path: Path, tmp_path: Path) -> None:
         asked.append(receipts)
         raise FetchFailed("the test ends here")
 
-    model = ModelVersion.load(write_tiny_model(tmp_path / "tiny"))
-    tools = Tools("http://127.0.0.1:8001", model, decode=decode, fetch=fetch, publish=lambda _: None)
+    in_force = alone(ModelVersion.load(write_tiny_model(tmp_path / "tiny")))
+    tools = Tools(
+        "http://127.0.0.1:8001", lambda: in_force, decode, fetch, publish=lambda _: None, record=lambda _: None
+    )
     example = json.loads(path.read_text())
     classify_frames(example, tools)
     assert asked == [[frame["receipt"] for frame in example["frames"]]]

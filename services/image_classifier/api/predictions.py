@@ -83,9 +83,10 @@ async def create_prediction(
     """Send an image's bytes as the body. The answer is not stored and changes no adoption status."""
     async with _place(loaded):
         content = await _body(request, loaded.settings.body_deadline_s)
-        picture = await _decode(content, loaded)
-        prediction = await loaded.batcher.submit(picture)
-    manifest = loaded.model.manifest
+        model = loaded.model
+        picture = await _decode(content, loaded, model.manifest.input_size)
+        prediction = await loaded.batcher.submit((model, picture))
+    manifest = model.manifest
     return PredictionAnswer(
         label=prediction.label,
         probabilities=Chances(cat=prediction.probabilities.cat, dog=prediction.probabilities.dog),
@@ -117,8 +118,7 @@ async def _body(request: Request, deadline_s: float) -> bytes:
     return b"".join(parts)
 
 
-async def _decode(content: bytes, loaded: Serving) -> Picture:
-    size = loaded.model.manifest.input_size
+async def _decode(content: bytes, loaded: Serving, size: int) -> Picture:
     try:
         return await to_thread.run_sync(decode, content, size, limiter=loaded.decoders)
     except UndecodableImage as error:

@@ -85,7 +85,7 @@ def add(
         "since": at,
     }
     connection.execute(insert(table), row)
-    return Revision(kept, row["author"], row["reason"], at)
+    return Revision(kept, author[:200], reason[:500], at)
 
 
 def keep_belief(
@@ -191,7 +191,7 @@ def judged(connection: Connection, revisions: Sequence[int]) -> dict[tuple[str, 
         select(d.c.model, d.c.version, func.sum(_number(d.c.label == f.c.label)), func.count())
         .join(f, f.c.receipt == d.c.receipt)
         .where(d.c.revision.in_(revisions), d.c.served.is_(False), d.c.label.is_not(None), f.c.label.is_not(None))
-        .where(d.c.revision == f.c.revision)
+        .where(d.c.revision == f.c.revision, (d.c.model != f.c.model) | (d.c.version != f.c.version))
     )
     for query, table in ((counted, f), (shadowed, d)):
         for model, version, correct, number in connection.execute(query.group_by(table.c.model, table.c.version)):
@@ -217,7 +217,7 @@ def rewards(connection: Connection, rollout: Rollout) -> list[tuple[tuple[str, s
             & (d.c.model == f.c.model)
             & (d.c.version == f.c.version),
         )
-        .where(f.c.revision.in_(_of_root(connection, rollout.root)), f.c.label.is_not(None))
+        .where(f.c.revision.in_(_of_root(connection, rollout.root)), f.c.label.is_not(None), d.c.outcome == "ok")
         .order_by(f.c.at.desc(), f.c.receipt)
         .limit(rollout.bandit.memory)
     )

@@ -22,6 +22,8 @@ from services.image_classifier import images
 from services.image_classifier.classify import Tools, classify_frames
 from services.image_classifier.decode import decode
 from services.image_classifier.model_version import DEFAULT_FOLDER, ModelVersion
+from services.image_classifier.rollout.journal import Entry
+from services.image_classifier.rollout.lineup import alone
 from services.image_classifier.tests.ingest_double import chunk, serve_ingest
 from services.image_classifier.tests.tiny_model import write_tiny_model
 from shared import logs
@@ -84,7 +86,8 @@ def main() -> None:
         token = ServiceToken(Signer(Path(name) / "keys", "image_classifier"), "camera_ingest")
         fetch = partial(images.fetch, images.create_client(10), token, deadline_s=30, image_bytes=10_000_000)
         published: list[dict[str, object]] = []
-        tools = Tools(url, model, decode, fetch, published.append)
+        in_force, entries = alone(model), list[Entry]()
+        tools = Tools(url, lambda: in_force, decode, fetch, published.append, entries.append)
         message, url = chunk(photos, url), f"{url}/v1/images"
         size = model.manifest.input_size
 

@@ -18,11 +18,12 @@ from fastapi import FastAPI
 
 from services.image_classifier.api import predictions
 from services.image_classifier.decode import Picture
-from services.image_classifier.main import create_app
+from services.image_classifier.main import MIGRATIONS, create_app
 from services.image_classifier.model_version import Prediction
 from services.image_classifier.settings import Settings
 from services.image_classifier.tests.ingest_double import photo
 from services.image_classifier.tests.tiny_model import write_tiny_model
+from shared.database import migrate
 from shared.testing import TokenFor, free_port, wait_until
 from shared.tokens import Role
 
@@ -38,6 +39,7 @@ def settings(tmp_path: Path, keys: Path) -> Settings:
 
 @pytest.fixture
 async def app(settings: Settings) -> AsyncIterator[FastAPI]:
+    migrate(settings.database_url, MIGRATIONS)
     app = create_app(settings)
     async with app.router.lifespan_context(app):
         yield app
@@ -336,14 +338,20 @@ async def test_it_is_alive_and_ready_once_the_model_answers(
     app: FastAPI, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert (await client.get("/livez")).status_code == 200
-    assert (await client.get("/readyz")).json() == {"status": "ok", "checks": {"model": "ok", "database": "ok"}}
+    assert (await client.get("/readyz")).json() == {
+        "status": "ok",
+        "checks": {"model": "ok", "database": "ok", "controller": "ok"},
+    }
 
     def broken(pictures: Sequence[Picture]) -> list[Prediction]:
         raise RuntimeError("no model")
 
     monkeypatch.setattr(app.state.serving.model, "predict", broken)
     answer = await client.get("/readyz")
-    assert (answer.status_code, answer.json()["checks"]) == (503, {"model": "failed", "database": "ok"})
+    assert (answer.status_code, answer.json()["checks"]) == (
+        503,
+        {"model": "failed", "database": "ok", "controller": "ok"},
+    )
 
 
 async def test_openapi_documents_every_answer_with_an_example_that_fits_its_schema(client: httpx.AsyncClient) -> None:

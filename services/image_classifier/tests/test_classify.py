@@ -18,6 +18,8 @@ from services.image_classifier import images
 from services.image_classifier.classify import Fetch, PublishFailed, Tools, classify_frames
 from services.image_classifier.decode import Picture, decode
 from services.image_classifier.model_version import ModelVersion, Prediction
+from services.image_classifier.rollout.journal import Entry
+from services.image_classifier.rollout.lineup import alone
 from services.image_classifier.tests.ingest_double import chunk, photo, serve_ingest, tar_answer
 from services.image_classifier.tests.tiny_model import write_tiny_model
 from shared.messages import EstimateResult, RecordEstimates
@@ -36,15 +38,18 @@ class Bench:
     def __init__(self, folder: Path, keys: Path) -> None:
         self.asked: list[httpx.Request] = []
         self.published: list[RecordEstimates] = []
+        self.entries: list[Entry] = []
+        self.in_force = alone(ModelVersion.load(write_tiny_model(folder)))
         self.answer: Answer = give(tar_answer(PHOTOS))
         self.client = images.create_client(10, httpx.MockTransport(self._ingest))
         self.token = ServiceToken(Signer(keys, "image_classifier"), "camera_ingest")
         self.tools = Tools(
             ingest_url=INGEST,
-            model=ModelVersion.load(write_tiny_model(folder)),
+            in_force=lambda: self.in_force,
             decode=decode,
             fetch=self.fetch_within(30),
             publish=lambda message: self.published.append(RecordEstimates.model_validate(message)),
+            record=self.entries.append,
         )
 
     def fetch_within(self, deadline_s: float) -> Fetch:
@@ -294,7 +299,7 @@ def test_a_decoder_that_fails_on_one_photo_leaves_just_that_one_to_the_relay(ben
 def test_a_forward_pass_that_fails_is_done_again_one_by_one(
     bench: Bench, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predict = bench.tools.model.predict
+    predict = bench.in_force.champion.predict
 
     def fragile(pictures: Sequence[Picture]) -> list[Prediction]:
         # The dog's photo: the only one with next to no red and much blue.
@@ -302,7 +307,7 @@ def test_a_forward_pass_that_fails_is_done_again_one_by_one(
             raise error
         return predict(pictures)
 
-    monkeypatch.setattr(bench.tools.model, "predict", fragile)
+    monkeypatch.setattr(bench.in_force.champion, "predict", fragile)
     classify_frames(chunk(PHOTOS, INGEST), bench.tools)
     outcome = f"retry: the model failed: {type(error).__name__}"
     assert bench.outcomes() == {"r-1": "cat", "r-2": outcome, "r-3": "both", "r-4": "none"}

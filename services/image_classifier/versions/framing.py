@@ -15,7 +15,7 @@ class Ended(Exception):
     """The other side has gone, or says what can't be."""
 
 
-def send(channel: socket.socket, head: dict[str, Any], body: bytes | memoryview = b"") -> None:
+def send(channel: socket.socket, head: dict[str, Any], body: bytes = b"") -> None:
     """Send one message; the socket's time-out is the longest that it may take. Raises OSError."""
     text = json.dumps(head).encode()
     channel.sendall(LENGTHS.pack(len(text), len(body)) + text)

@@ -86,7 +86,7 @@ class IsolatedVersion:
         deadline = time.monotonic() + deadline_s
         try:
             self._channel.settimeout(deadline_s)
-            send(self._channel, {"shape": pixels.shape}, memoryview(np.ascontiguousarray(pixels)).cast("B"))
+            send(self._channel, {"shape": pixels.shape}, pixels.tobytes())
             head, body = receive(self._channel, deadline)
         except TimeoutError:
             self.close()

@@ -1,0 +1,207 @@
+"""The versions that a process has in use: the champion in this process, candidates in processes of their own.
+
+A thread looks every half second which revision is in force, so a change reaches every worker within a second.
+"""
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from services.image_classifier.decode import Picture
+from services.image_classifier.model_version import InvalidModelVersion, Manifest, ModelVersion, Prediction
+from services.image_classifier.rollout import store
+from services.image_classifier.rollout.domain import Rollout, Variant, single
+from services.image_classifier.rollout.journal import Journal
+from services.image_classifier.settings import Settings
+from services.image_classifier.shipped import load_default
+from services.image_classifier.versions import library
+from services.image_classifier.versions.isolated import Failed, IsolatedVersion, Late
+from shared.database import Database
+
+log = structlog.get_logger(__name__)
+
+EVERY_S = 0.5
+REST_S = 5.0
+START_S = 60.0
+
+REVISION = Gauge("huella_classifier_rollout_revision", "Revision of the rollout that this process has in force.")
+FAILURES = Counter(
+    "huella_classifier_lineup_failures_total", "Looks at the rollout, or loads of its versions, that failed.", ["what"]
+)
+
+
+class Candidate:
+    """A version that is not trusted yet. Whatever it does costs its own frames only."""
+
+    def __init__(self, variant: Variant, manifest: Manifest, graph: bytes, memory_bytes: int) -> None:
+        self.variant = variant
+        self.manifest = manifest
+        self._graph = graph
+        self._memory_bytes = memory_bytes
+        self._version: IsolatedVersion | None = None
+        self._rest_until = 0.0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="candidate")
+        self._asked: Future[tuple[list[Prediction], float]] | None = None
+
+    def keep_up(self) -> None:
+        """Start its process if it is down and has rested."""
+        if (self._version is not None and self._version.alive) or time.monotonic() < self._rest_until:
+            return
+        try:
+            self._version = IsolatedVersion(
+                self.manifest, self._graph, memory_bytes=self._memory_bytes, start_s=START_S
+            )
+        except InvalidModelVersion as error:
+            FAILURES.labels("candidate").inc()
+            log.warning(
+                "a candidate does not start", model=self.manifest.name, version=self.manifest.version, reason=str(error)
+            )
+            self._rest_until = time.monotonic() + REST_S
+
+    @property
+    def busy(self) -> bool:
+        """Whether it still works at what it was asked last."""
+        return self._asked is not None and not self._asked.done()
+
+    def ask(self, pictures: Sequence[Picture], deadline_s: float) -> "Future[tuple[list[Prediction], float]]":
+        """Begin to ask it; the future raises Late or Failed. It is to be asked one thing at a time (`busy`)."""
+        try:
+            self._asked = self._thread.submit(self._predict, list(pictures), deadline_s)
+        except RuntimeError as error:  # it was closed since this chunk began: another revision is in force
+            self._asked = Future()
+            self._asked.set_exception(Failed(str(error)))
+        return self._asked
+
+    def _predict(self, pictures: Sequence[Picture], deadline_s: float) -> tuple[list[Prediction], float]:
+        version = self._version
+        if version is None or not version.alive:
+            raise Failed("its process does not run")
+        try:
+            return version.predict(pictures, deadline_s)
+        except (Late, Failed):
+            if not version.alive:
+                self._rest_until = time.monotonic() + REST_S
+            raise
+
+    def close(self) -> None:
+        """End its process, and what it is asked."""
+        if self._version is not None:
+            self._version.close()
+        self._thread.shutdown(wait=False)
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """What is in force at one moment: take it once a chunk, so that a chunk is decided by one revision."""
+
+    rollout: Rollout
+    champion: ModelVersion
+    champion_variant: Variant
+    candidates: dict[tuple[str, str], Candidate] = field(default_factory=dict)
+    belief: tuple[float, ...] | None = None
+
+
+def alone(model: ModelVersion) -> InForce:
+    """Return what is in force when one version serves all."""
+    rollout = single(model.manifest.name, model.manifest.version)
+    return InForce(rollout, model, rollout.champion)
+
+
+class Lineup:
+    """Follows the rollout. `candidates` says whether this process asks candidates at all."""
+
+    def __init__(self, settings: Settings, database: Database, journal: Journal, *, candidates: bool) -> None:
+        self._settings = settings
+        self._database = database
+        self._journal = journal
+        self._with_candidates = candidates
+        self._default = load_default(settings)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lineup", daemon=True)
+        self._failed = False
+        self.now = alone(self._default)
+
+    @property
+    def champion(self) -> ModelVersion:
+        """The version that is trusted now."""
+        return self.now.champion
+
+    def start(self) -> None:
+        """Look once, then go on looking beside."""
+        self._look()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and the candidates."""
+        self._stopping.set()
+        self._thread.join(timeout=10)
+        for candidate in self.now.candidates.values():
+            candidate.close()
+        self._journal.flush()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(EVERY_S):
+            self._look()
+            self._journal.flush()
+
+    def _look(self) -> None:
+        try:
+            self.refresh()
+            self._failed = False
+        except Exception as error:
+            FAILURES.labels("look").inc()
+            if not self._failed:
+                log.error("can't follow the rollout; what was in force stays", exc_info=error)
+            self._failed = True
+
+    def refresh(self) -> None:
+        """Put the newest revision in force. Raises what the database or a version that can't be loaded raises."""
+        with self._database.read() as connection:
+            newest = store.current(connection)
+        before = self.now
+        if newest is None:
+            rollout, belief = single(self._settings.model, self._settings.version), None
+        else:
+            rollout, belief = newest.rollout, newest.belief
+        if rollout.revision != before.rollout.revision:
+            self.now = self._load(rollout, belief)
+            REVISION.set(rollout.revision)
+            for key, candidate in before.candidates.items():
+                if self.now.candidates.get(key) is not candidate:
+                    candidate.close()
+            log.info("rollout in force", revision=rollout.revision, strategy=rollout.strategy)
+        elif belief != before.belief:
+            self.now = replace(before, belief=belief)
+        for candidate in self.now.candidates.values():
+            candidate.keep_up()
+
+    def _load(self, rollout: Rollout, belief: tuple[float, ...] | None) -> InForce:
+        champion = self._trusted(rollout.champion)
+        candidates: dict[tuple[str, str], Candidate] = {}
+        if self._with_candidates:
+            for variant in rollout.candidates:
+                kept = self.now.candidates.get(variant.key)
+                candidates[variant.key] = kept if kept is not None else self._candidate(variant)
+        return InForce(rollout, champion, rollout.champion, candidates, belief)
+
+    def _trusted(self, variant: Variant) -> ModelVersion:
+        for loaded in (self.now.champion, self._default):
+            if (loaded.manifest.name, loaded.manifest.version) == variant.key:
+                return loaded
+        manifest, graph = self._stored(variant)
+        return ModelVersion.from_graph(manifest, graph, self._settings.threads)
+
+    def _candidate(self, variant: Variant) -> Candidate:
+        manifest, graph = self._stored(variant)
+        return Candidate(variant, manifest, graph, self._settings.candidate_memory_bytes)
+
+    def _stored(self, variant: Variant) -> tuple[Manifest, bytes]:
+        found = library.find(self._settings, self._database, *variant.key)
+        if found is None:
+            raise InvalidModelVersion(f"there is no {variant.model}/{variant.version}")
+        return found.manifest, library.graph_of(self._settings, self._database, found)

@@ -114,7 +114,7 @@ class Labelled(BaseModel):
 class LabelledPage(BaseModel):
     """A page of the training set; `next` is the cursor of the page after it, null at the end."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"items": [], "next": None}})
+    model_config = ConfigDict(json_schema_extra={"example": {"items": [], "next": "3"}})
 
     items: list[Labelled]
     next: str | None

@@ -60,7 +60,7 @@ class InferenceAnswer(BaseModel):
     """One output."""
 
     model_config = ConfigDict(
-        json_schema_extra={"example": {"model_name": "huella", "model_version": "1", "id": None, "outputs": []}}
+        json_schema_extra={"example": {"model_name": "huella", "model_version": "1", "id": "7", "outputs": []}}
     )
 
     model_name: str
@@ -122,7 +122,12 @@ def server_ready(caller: Viewer, loaded: Loaded) -> Ready:
 
 
 @router.get("/models/{name}", summary="What a model takes and gives", responses=problems(401, 403, 404, 422))
-@router.get("/models/{name}/versions/{version}", include_in_schema=False)
+@router.get(
+    "/models/{name}/versions/{version}",
+    name="version_metadata",
+    summary="What a version takes and gives",
+    responses=problems(401, 403, 404, 422),
+)
 def model_metadata(caller: Viewer, loaded: Loaded, name: str, version: str = "") -> ModelMetadata:
     """Of the version in force."""
     manifest = _champion(loaded, name, version).manifest
@@ -136,7 +141,12 @@ def model_metadata(caller: Viewer, loaded: Loaded, name: str, version: str = "")
 
 
 @router.get("/models/{name}/ready", summary="A model can be asked", responses=problems(401, 403, 404, 422))
-@router.get("/models/{name}/versions/{version}/ready", include_in_schema=False)
+@router.get(
+    "/models/{name}/versions/{version}/ready",
+    name="version_ready",
+    summary="A version can be asked",
+    responses=problems(401, 403, 404, 422),
+)
 def model_ready(caller: Viewer, loaded: Loaded, name: str, version: str = "") -> Ready:
     """The version in force can."""
     _champion(loaded, name, version)
@@ -149,7 +159,13 @@ def model_ready(caller: Viewer, loaded: Loaded, name: str, version: str = "") ->
     summary="Ask a model",
     responses=problems(401, 403, 404, 413, 422, 503),
 )
-@router.post("/models/{name}/versions/{version}/infer", max_body_size=BODY_LIMIT, include_in_schema=False)
+@router.post(
+    "/models/{name}/versions/{version}/infer",
+    name="infer_by_version",
+    max_body_size=BODY_LIMIT,
+    summary="Ask a version",
+    responses=problems(401, 403, 404, 413, 422, 503),
+)
 async def infer(
     caller: Viewer, loaded: Loaded, name: str, body: InferenceRequest, version: str = ""
 ) -> InferenceAnswer:

@@ -44,7 +44,7 @@ SUMMARY: dict[str, JsonValue] = {
     "state": "ready",
     "reason": "",
     "shipped": True,
-    "frame_seconds": None,
+    "frame_seconds": 0.003,
 }
 UPLOAD_LIMIT = 33 * 1024 * 1024
 FILE = {"type": "string", "format": "binary"}

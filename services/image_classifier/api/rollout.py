@@ -37,7 +37,7 @@ NOBODY = "nobody chose: the version that the service is shipped with"
 class RevisionPage(BaseModel):
     """Revisions, newest first; `next` is the cursor of the page after it, null at the end."""
 
-    model_config = ConfigDict(json_schema_extra={"example": {"items": [], "next": None}})
+    model_config = ConfigDict(json_schema_extra={"example": {"items": [], "next": "3"}})
 
     items: list[RolloutAnswer]
     next: str | None

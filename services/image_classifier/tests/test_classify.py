@@ -100,7 +100,7 @@ def test_a_chunk_is_one_request_that_names_all_receipts_and_says_who_asks(bench:
     classify_frames(chunk(PHOTOS, INGEST), bench.tools)
     (request,) = bench.asked
     assert request.url == f"{INGEST}/v1/images"
-    assert request.read() == b'{"receipts":["r-1","r-2","r-3","r-4"]}'
+    assert request.read() == b'{"receipts":["r-1","r-2","r-3","r-4"],"settled":false}'
     scheme, _, token = request.headers["Authorization"].partition(" ")
     claims = jwt.decode(token, options={"verify_signature": False})
     assert (scheme, claims["iss"], claims["aud"]) == ("Bearer", "image_classifier", "camera_ingest")

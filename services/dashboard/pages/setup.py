@@ -80,10 +80,14 @@ async def put_camera(request: Request, admin: Admin, form: Form, parts: PartsOf)
 
 
 def _switches(form: FormData) -> dict[str, str | bool]:
-    if text(form, "switches") != "yes":  # a form without them changes none
-        return {}
-    yes = {name: text(form, name) == "yes" for name in ("secret_in_path", "always_200")}
-    return {"authentication": text(form, "authentication"), **yes}
+    """Return what a form says of the camera's firmware; an empty choice changes nothing, should there be a camera."""
+    chosen: dict[str, str | bool] = {}
+    if text(form, "authentication"):
+        chosen["authentication"] = text(form, "authentication")
+    for name in ("secret_in_path", "always_200"):
+        if text(form, name):
+            chosen[name] = text(form, name) == "yes"
+    return chosen
 
 
 @router.get("/cameras/{camera_id}", response_class=HTMLResponse, name="camera")

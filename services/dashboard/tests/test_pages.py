@@ -189,9 +189,9 @@ def test_what_a_camera_s_firmware_needs_is_switched_on_and_what_a_form_leaves_ou
     browser: Browser, services: FakeServices
 ) -> None:
     client = browser(Role.ADMIN)
-    switches = {"switches": "yes", "authentication": "digest", "secret_in_path": "yes", "always_200": "no"}
+    switches = {"authentication": "digest", "secret_in_path": "yes", "always_200": "no"}
     assert post(client, "/setup/cameras", camera_id="door", space_id="k1", **switches) == "/cameras/door?done=saved"
-    assert post(client, "/setup/cameras", camera_id="door", space_id="k2") == "/cameras/door?done=saved"
+    assert post(client, "/setup/cameras", camera_id="door", space_id="k2", always_200="") == "/cameras/door?done=saved"
     put = [body for method, path, _, body in services.asked if (method, path) == ("PUT", "/v1/cameras/door")]
     assert put == [
         {"space_id": "k1", "authentication": "digest", "secret_in_path": True, "always_200": False},

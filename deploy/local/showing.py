@@ -40,8 +40,13 @@ LONGEST_STALE_S = 600
 LIFELIKE = 10.0  # up to this speed the rules of aggregation stay those of a real shelter
 AILING = {Condition.DARK: "dark", Condition.FROZEN: "frozen", Condition.AHEAD: "clock wrong"}
 
-# The demo's days are minutes long and its animals always move, so absence may be believed sooner than in a shelter.
-PACE = {"HUELLA_AGGREGATION_SCENE_MEMORY_S": "5", "HUELLA_AGGREGATION_GRACE_S": "10"}
+# The demo's days are minutes long and its animals come and go all the time, so changes may be believed sooner than in a
+# shelter.
+PACE = {
+    "HUELLA_AGGREGATION_SCENE_MEMORY_S": "5",
+    "HUELLA_AGGREGATION_REDRAW_S": "200",
+    "HUELLA_AGGREGATION_GRACE_S": "10",
+}
 
 app = typer.Typer(add_completion=False)
 

@@ -45,6 +45,9 @@ class Settings(ServiceSettings):
     scene_memory_s: float = Field(
         60.0, gt=0, le=3600, description="Seconds in which a camera that repeats itself says little new."
     )
+    redraw_s: float = Field(
+        7200.0, ge=60, le=604800, description="Seconds after which who is in a space is likely to have changed."
+    )
     grace_s: int = Field(120, ge=0, le=86400, description="Seconds a species is confidently gone until its stay ends.")
     estimate_days: int = Field(400, ge=1, description="Days that estimates are kept before only their totals are.")
     change_days: int = Field(30, ge=1, description="Days that changes are kept for event streams to resume by.")
@@ -71,4 +74,4 @@ class Settings(ServiceSettings):
     @property
     def rules(self) -> Rules:
         """The numbers of the occupancy model."""
-        return Rules(scene_memory_s=self.scene_memory_s, grace_s=self.grace_s)
+        return Rules(scene_memory_s=self.scene_memory_s, redraw_s=self.redraw_s, grace_s=self.grace_s)

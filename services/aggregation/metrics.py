@@ -18,6 +18,10 @@ SETTLEMENTS_REFUSED = Gauge(
     "huella_settlements_refused",
     "Counted frames whose settlement ingest refuses or does not know; told again by the hour.",
 )
+DELIVERED = Counter(
+    "huella_corrections_delivered_total", "Corrections told to the classifier, by outcome.", ["outcome"]
+)
+DELIVERIES_PENDING = Gauge("huella_corrections_pending", "Corrections that wait to be delivered to the classifier.")
 FAILURES = Counter("huella_loop_failures_total", "Rounds that ended with an unforeseen error, by loop.", ["loop"])
 CHANGES = Counter("huella_changes_total", "Entries written to the stream of changes.", ["kind"])
 TICKS = Counter("huella_ticks_total", "Rounds of the ticker, by whether this process held the lease.", ["held"])

@@ -39,6 +39,11 @@ class Settings(ServiceSettings):
         validation_alias="HUELLA_INGEST_URL",
         description="The one address under which ingest is known inside the system.",
     )
+    classifier_url: str = Field(
+        default_factory=lambda values: f"http://127.0.0.1:{values['base_port'] + 2}",
+        validation_alias="HUELLA_CLASSIFIER_URL",
+        description="Where the classifier is; it is told what people say of frames.",
+    )
     stale_after_s: int = Field(
         600, ge=1, le=604800, description="Seconds without evidence until a space that appeared by itself is stale."
     )
@@ -61,7 +66,7 @@ class Settings(ServiceSettings):
     def _strong(cls, url: str) -> str:
         return require_strong_password(url)
 
-    @field_validator("ingest_url")
+    @field_validator("ingest_url", "classifier_url")
     @classmethod
     def _bare(cls, url: str) -> str:
         return url.rstrip("/")

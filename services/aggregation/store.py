@@ -12,7 +12,7 @@ import uuid_utils
 from sqlalchemy import Connection, Table, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from services.aggregation import tables
+from services.aggregation import deliveries, tables
 from services.aggregation.belief import first_belief
 from services.aggregation.checkpoint import write_belief, write_images
 from services.aggregation.domain import Label, Occupancy, Purpose
@@ -121,6 +121,7 @@ def record(
             rows += space_rows
     if rows:
         insert_missing(connection, tables.estimates, rows, "receipt")
+        deliveries.count(connection, new)
     refused = [result for receipt, result in rejected.items() if receipt not in counted_before and receipt not in found]
     enqueue(
         connection,
@@ -196,6 +197,7 @@ def _estimate_row(result: EstimateResult, now: datetime, late: bool) -> dict[str
         "version": result.version,
         "variant": result.variant,
         "late": late,
+        "revision": result.revision,
     }
 
 
@@ -287,6 +289,7 @@ def correct(
     if label is not None:
         connection.execute(insert(table), [row])
     connection.execute(insert(tables.correction_history), [{"id": str(uuid_utils.uuid7()), **row}])
+    deliveries.enqueue(connection, receipt, label, by, now)
     details = {"receipt": receipt, "label": label, "camera_id": frame["camera_id"]}
     changes = [Change("correction", frame["space_id"], details)]
     bucket = bucket_of(microseconds(frame["observed_at"]), rules)

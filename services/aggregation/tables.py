@@ -63,6 +63,7 @@ estimates = Table(
     Column("version", String(64), nullable=False),
     Column("variant", String(64), nullable=False),
     Column("late", Boolean, nullable=False),  # came later than the horizon: history only
+    Column("revision", Integer, nullable=False, server_default="0"),  # of the rollout that chose the version
     Index("estimates_by_space", "space_id", "observed_at", "receipt"),
     Index("estimates_by_hour", "hour"),
 )
@@ -152,6 +153,30 @@ settlements = Table(
     Column("created_at", Instant, nullable=False),
     Column("next_try_at", Instant, nullable=False),
     Index("settlements_due", "next_try_at"),
+)
+
+# What people say, on its way to the classifier.
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("receipt", String(64), primary_key=True),
+    Column("label", String(8)),  # none: it was taken back
+    Column("said_by", String(200), nullable=False),
+    Column("said_at", Instant, nullable=False),
+    Column("next_try_at", Instant, nullable=False),
+    Index("deliveries_due", "next_try_at"),
+)
+
+# How many estimates of each version were counted, for the classifier's report; a row a writer, by its stripe.
+variant_counts = Table(
+    "variant_counts",
+    metadata,
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("model", String(64), primary_key=True),
+    Column("version", String(64), primary_key=True),
+    Column("variant", String(64), primary_key=True),
+    Column("stripe", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
 )
 
 hour_totals = Table(

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from services.aggregation import metrics
+from services.aggregation.courier import Courier
 from services.aggregation.settings import Settings
 from services.aggregation.settler import Settler
 from services.aggregation.store import Recorded, record
@@ -124,6 +125,8 @@ def main() -> None:
     database = Database(settings.database_url)
     settler = Settler(database, settings, Signer(settings.keys_folder, "aggregation"))
     settler.start()
+    courier = Courier(database, settings, Signer(settings.keys_folder, "aggregation"))
+    courier.start()
     redis = create_redis(settings.broker_url)
     watchdog = Watchdog(
         deadline_s=settings.task_deadline_s,
@@ -147,6 +150,7 @@ def main() -> None:
     try:
         celery.worker_main([*worker_arguments(RECORD_ESTIMATES), "-n", f"aggregation-{os.getpid()}@%h"])
     finally:
+        courier.stop()
         settler.stop()
         database.close()
 

@@ -1,0 +1,116 @@
+"""What the classifier is told: what people say of frames, and how many estimates of each version were counted.
+
+Written in the transaction that corrects or counts, and delivered by the courier until acknowledged.
+"""
+
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from services.aggregation import tables
+from shared.messages import EstimateResult, isoformat
+
+LEASE = timedelta(seconds=10)
+STRIPES = 1024
+# Drawn once a process, so that two workers seldom wait for one row.
+STRIPE = secrets.randbelow(STRIPES)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One person's word on a frame; None takes it back."""
+
+    receipt: str
+    label: str | None
+    by: str
+    at: datetime
+
+
+def enqueue(connection: Connection, receipt: str, label: str | None, by: str, at: datetime) -> None:
+    """Queue a person's word in place of an older one on the same frame."""
+    table = tables.deliveries
+    row = {"receipt": receipt, "label": label, "said_by": by, "said_at": at, "next_try_at": at}
+    connection.execute(delete(table).where(table.c.receipt == receipt))
+    connection.execute(insert(table), [row])
+
+
+def claim(connection: Connection, now: datetime, limit: int) -> list[Delivery]:
+    """Return words that are due, oldest first, and keep them from others for `LEASE`."""
+    table = tables.deliveries
+    rows = connection.execute(
+        select(table)
+        .where(table.c.next_try_at <= now)
+        .order_by(table.c.next_try_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    receipts = [row.receipt for row in rows]
+    if receipts:
+        connection.execute(update(table).where(table.c.receipt.in_(receipts)).values(next_try_at=now + LEASE))
+    return [Delivery(row.receipt, row.label, row.said_by, row.said_at) for row in rows]
+
+
+def delivered(connection: Connection, deliveries: Sequence[Delivery]) -> None:
+    """Remove what the classifier has, unless a newer word came meanwhile."""
+    table = tables.deliveries
+    for one in deliveries:
+        connection.execute(delete(table).where(table.c.receipt == one.receipt, table.c.said_at == one.at))
+
+
+def pending(connection: Connection) -> int:
+    """Return how many words wait."""
+    return connection.execute(select(func.count()).select_from(tables.deliveries)).scalar_one()
+
+
+def described(connection: Connection, deliveries: Sequence[Delivery]) -> list[dict[str, Any]]:
+    """Return words as the classifier takes them, with what was counted of each frame; pruned frames are left out."""
+    table = tables.estimates
+    query = select(table).where(table.c.receipt.in_([one.receipt for one in deliveries]))
+    frames = {row["receipt"]: row for row in connection.execute(query).mappings()}
+    return [_described(one, frames[one.receipt]) for one in deliveries if one.receipt in frames]
+
+
+def _described(one: Delivery, frame: RowMapping) -> dict[str, Any]:
+    return {
+        "receipt": one.receipt,
+        "label": one.label,
+        "by": one.by,
+        "at": isoformat(one.at),
+        "camera_id": frame["camera_id"],
+        "space_id": frame["space_id"],
+        "observed_at": isoformat(frame["observed_at"]),
+        "estimate": {name: frame[name] for name in ("label", "quality", "cat", "dog", "model", "version", "variant")}
+        | {"revision": frame["revision"]},
+    }
+
+
+def count(connection: Connection, counted: Sequence[EstimateResult]) -> None:
+    """Add estimates to what was counted of their versions."""
+    table = tables.variant_counts
+    numbers = Counter((one.revision, one.model, one.version, one.variant) for one in counted)
+    if not numbers:
+        return
+    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    adding = make(table)
+    adding = adding.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns), set_={"number": table.c.number + adding.excluded.number}
+    )
+    names = ("revision", "model", "version", "variant")
+    rows = [
+        dict(zip(names, key, strict=True)) | {"stripe": STRIPE, "number": number}
+        for key, number in sorted(numbers.items())
+    ]
+    connection.execute(adding, rows)
+
+
+def counts(connection: Connection, newest: int) -> list[dict[str, Any]]:
+    """Return what was counted of the newest revisions' versions, `newest` rows at most."""
+    table = tables.variant_counts
+    query = select(table).order_by(table.c.revision.desc(), table.c.number.desc()).limit(newest)
+    return [dict(row) for row in connection.execute(query).mappings()]

@@ -1,0 +1,86 @@
+"""The courier: what people say reaches the classifier however often the network fails, and the newest word wins."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import uuid_utils
+from sqlalchemy import update
+
+from services.aggregation import tables
+from services.aggregation.courier import Courier
+from services.aggregation.deliveries import pending
+from services.aggregation.domain import Label
+from services.aggregation.settings import Settings
+from services.aggregation.store import correct
+from services.aggregation.tests.conftest import Record, result
+from shared.database import Database, now
+from shared.tokens import Keyring, Signer
+
+
+class Classifier:
+    """Stands for the classifier: keeps what it was told, and fails as often as it is asked to."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] = []
+        self.failures = 0
+        self.tokens: list[str] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.tokens.append(request.headers["Authorization"].removeprefix("Bearer "))
+        if self.failures:
+            self.failures -= 1
+            return httpx.Response(503)
+        self.told.append(json.loads(request.content))
+        return httpx.Response(200, json={})
+
+
+def courier(database: Database, settings: Settings, answer: Callable[[httpx.Request], httpx.Response]) -> Courier:
+    return Courier(database, settings, Signer(settings.keys_folder, "aggregation"), httpx.MockTransport(answer))
+
+
+def say(database: Database, settings: Settings, receipt: str, label: Label | None) -> None:
+    database.write(lambda connection: correct(connection, receipt, label, "marta", now(), settings.rules))
+
+
+def test_a_correction_is_told_with_its_estimate_until_it_is_acknowledged(
+    database: Database, settings: Settings, record: Record
+) -> None:
+    receipt = str(uuid_utils.uuid7())
+    record(result(cat=0.9, receipt=receipt) | {"revision": 4, "label": "cat"}, result() | {"revision": 4})
+    say(database, settings, receipt, Label.DOG)
+    classifier = Classifier()
+    classifier.failures = 1
+    one = courier(database, settings, classifier)
+    assert one.deliver() > 1
+    with database.read() as connection:
+        assert pending(connection) == 1
+    database.write(lambda connection: connection.execute(update(tables.deliveries).values(next_try_at=now())))
+    one.deliver()
+    (body,) = classifier.told
+    (told,) = body["corrections"]
+    assert (told["receipt"], told["label"], told["by"]) == (receipt, "dog", "marta")
+    assert (told["estimate"]["label"], told["estimate"]["revision"], told["estimate"]["version"]) == ("cat", 4, "1")
+    assert [(c["revision"], c["version"], c["number"]) for c in body["counted"]] == [(4, "1", 2)]
+    assert Keyring(settings.keys_folder).identify(classifier.tokens[-1], "image_classifier").issuer == "aggregation"
+    one.deliver()
+    assert len(classifier.told) == 1  # nothing is new
+    with database.read() as connection:
+        assert pending(connection) == 0
+
+
+def test_a_correction_that_is_taken_back_is_told_too_and_repeats_count_once(
+    database: Database, settings: Settings, record: Record
+) -> None:
+    receipt = str(uuid_utils.uuid7())
+    frame = result(receipt=receipt)
+    record(frame)
+    record(frame)
+    classifier = Classifier()
+    one = courier(database, settings, classifier)
+    for label in (Label.CAT, None):
+        say(database, settings, receipt, label)
+        one.deliver()
+    assert [body["corrections"][0]["label"] for body in classifier.told] == ["cat", None]
+    assert classifier.told[0]["counted"][0]["number"] == 1

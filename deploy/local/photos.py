@@ -1,6 +1,7 @@
 """The photos that the demo's cameras take: drawn ones, or those of a folder."""
 
 import io
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -31,10 +32,14 @@ class Photos(Protocol):
 
 
 class DrawnPhotos:
-    """Photos that are drawn as they are taken; the same shot is the same photo."""
+    """Photos that are drawn as they are taken; the same shot is the same photo.
+
+    One is drawn at a time: it is the processor that they wait for, and what a drawing needs of memory is needed once.
+    """
 
     def __init__(self, spaces: Sequence[Space], size: tuple[int, int] = SIZE) -> None:
         self._size = size
+        self._drawing = threading.Lock()
         self._cameras: dict[str, tuple[Room, int]] = {}
         for index, space in enumerate(spaces):
             room = Room.of(ROOMS.get(space.id, index), home=space.id in HOMES)
@@ -44,7 +49,8 @@ class DrawnPhotos:
         room, side = self._cameras[camera_id]
         somebody = who(shot.chapter.label, shot.chapter.seed, visitor=shot.visitor)
         bodies = posed(room, somebody, shot.chapter.seed * POSES_KEPT + shot.pose % POSES_KEPT)
-        return to_jpeg(draw_scene(Scene(room, bodies, shot.hour), side, shot.moment, self._size))
+        with self._drawing:
+            return to_jpeg(draw_scene(Scene(room, bodies, shot.hour), side, shot.moment, self._size))
 
 
 class FolderPhotos:

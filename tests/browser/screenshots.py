@@ -1,7 +1,7 @@
 """`make screenshots`: every page at two widths, light and dark, of the demo with drawn scenes, in build/screenshots.
 
 The demo's shelter with what a shelter has besides: a camera that went silent, one that never sent, a photo that nobody
-can read, a reserved animal, a correction. `--docs` also writes the two pictures that the README shows.
+can read, a reserved animal, a correction. `--docs` makes the two pictures that the README shows.
 """
 
 import io
@@ -27,6 +27,7 @@ from tests.browser.people import PATIENCE_MS, administrator, launched
 from tests.system import System, running_system
 
 OUT = REPOSITORY / "build" / "screenshots"
+DOCS_FOLDER = REPOSITORY / "docs" / "pictures"
 WIDTHS = {1440: 900, 390: 844}
 THEMES = ("light", "dark")
 SHOWN_S = 100.0  # for how long the demo goes on before the first picture
@@ -109,7 +110,7 @@ def shoot(page: Any, path: str, width: int) -> bytes:
 
 @app.command()
 def main(
-    docs: Annotated[bool, typer.Option("--docs", help="Also write the README's pictures.")] = False,
+    docs: Annotated[bool, typer.Option("--docs", help="Make the README's pictures alone, into docs/pictures.")] = False,
     seconds: Annotated[float, typer.Option(help="Seconds of the demo before the first picture.")] = SHOWN_S,
 ) -> None:
     """Write the pictures, and fail if a page is wider than its window."""
@@ -126,14 +127,16 @@ def main(
                 page = context.new_page()
                 page.set_default_timeout(PATIENCE_MS)
                 for name, path in PAGES.items():
+                    if docs and f"{name}-{width}-{theme}" not in DOCS:
+                        continue
                     picture = shoot(page, path, width)
                     (OUT / f"{name}-{width}-{theme}.png").write_bytes(picture)
                     if page.evaluate("document.documentElement.scrollWidth") > width:
                         too_wide.append(f"{name} at {width}")
-                    if docs and f"{name}-{width}-{theme}" in DOCS:
+                    if docs:
                         write_docs(picture, DOCS[f"{name}-{width}-{theme}"])
                 context.close()
-    print(f"{len(PAGES) * len(WIDTHS) * len(THEMES)} pictures in {OUT}")
+    print(f"Pictures are in {DOCS_FOLDER if docs else OUT}")
     if too_wide:
         print(f"Wider than the window: {', '.join(too_wide)}")
         raise typer.Exit(1)
@@ -149,8 +152,8 @@ def write_docs(picture: bytes, name: str) -> None:
         image.save(small, "WEBP", quality=quality)
         if small.tell() < LARGEST_BYTES:
             break
-    (REPOSITORY / "docs" / "pictures").mkdir(exist_ok=True)
-    (REPOSITORY / "docs" / "pictures" / name).write_bytes(small.getvalue())
+    DOCS_FOLDER.mkdir(exist_ok=True)
+    (DOCS_FOLDER / name).write_bytes(small.getvalue())
 
 
 if __name__ == "__main__":

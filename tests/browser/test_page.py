@@ -52,6 +52,20 @@ def test_a_chosen_photo_is_asked_about_at_once(open_page: Open) -> None:
     assert page.get_by_alt_text("The picture that you chose").evaluate("image => image.naturalWidth") > 0
 
 
+DROP = """async () => {
+  const blob = await (await fetch("/photos/RECEIPT")).blob();
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([blob], "a.jpg", { type: "image/jpeg" }));
+  document.querySelector("[data-drop]").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
+}"""
+
+
+def test_a_dropped_photo_is_asked_about_at_once(open_page: Open) -> None:
+    page: Any = open_page("/try")
+    page.evaluate(DROP.replace("RECEIPT", receipt(1)))
+    page.get_by_role("heading", name="Unsure").wait_for()
+
+
 def test_an_outage_is_said_and_goes_by_itself(open_page: Open, site: Site) -> None:
     page: Any = open_page("/health")
     try:

@@ -52,6 +52,9 @@ bench-page: .venv/.tests ## Measure what fifty open pages cost, and the first pa
 screenshots: .venv/.tests ## Make a picture of every page of the demo into build/screenshots; needs Debian's chromium
 	@$(PY) -m tests.browser.screenshots $(ARGS)
 
+bench-agent: .venv/.tests ## Measure what the camera agent costs with 50 sources; ARGS=--during=seconds
+	$(PY) -m tests.benchmarks.agent $(ARGS)
+
 train: .venv-train/.trains ## Train a model version: DATA=folder of photos, OUT=folder to write
 	$(PY_TRAIN) -m services.image_classifier.training.train "$(DATA)" "$(OUT)" $(ARGS)
 
@@ -86,4 +89,4 @@ clean: ## Remove the environments and caches; the data in .huella stays
 .venv-rivals/.serves: tests/benchmarks/requirements-rivals.txt
 	@deploy/local/setup .venv-rivals $< && touch $@
 
-.PHONY: help demo classify up token setup test check contracts bench profile bench-latency bench-page screenshots train model-version evaluate test-training setup-train compose-up test-containers lock clean
+.PHONY: help demo classify up token setup test check contracts bench profile bench-latency bench-agent bench-page screenshots train model-version evaluate test-training setup-train compose-up test-containers lock clean

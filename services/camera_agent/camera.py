@@ -5,6 +5,7 @@ Each camera has its own two, so that a slow or dead one stops no other.
 
 import random
 import threading
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ import structlog
 
 from services.camera_agent import metrics
 from services.camera_agent.config import Camera
-from services.camera_agent.domain import Shown, Verdict, wait_s, worth_sending
+from services.camera_agent.domain import Shown, Verdict, wait_s, worth_sending, worth_telling
 from services.camera_agent.ingest import Answer, Ingest
 from services.camera_agent.photo import NotAPhoto, fingerprint
 from services.camera_agent.sources import Source
@@ -24,7 +25,6 @@ log = structlog.get_logger(__name__)
 
 LOOK_S = 1.0
 TELL_EVERY_S = 60.0
-JOIN_S = 5.0
 
 
 class CameraAtWork:
@@ -37,6 +37,7 @@ class CameraAtWork:
         self._ingest = ingest
         self._stopped = threading.Event()
         self._shown: Shown | None = None
+        self._unreadable = 0
         self._losses = Losses(camera.camera_id)
         self._log = log.bind(camera=camera.camera_id)
         self._threads = [
@@ -58,10 +59,10 @@ class CameraAtWork:
         """Ask both threads to end; `join` waits for them."""
         self._stopped.set()
 
-    def join(self) -> None:
-        """Wait for a few seconds; what a thread is in the middle of is in the spool and is done again later."""
+    def join(self, deadline: float) -> None:
+        """Wait for both threads to end, until a moment of `time.monotonic`."""
         for thread in self._threads:
-            thread.join(JOIN_S)
+            thread.join(max(0.0, deadline - time.monotonic()))
         self._losses.tell(at_once=True)
 
     def dead(self) -> list[str]:
@@ -78,14 +79,13 @@ class CameraAtWork:
                     if failures:
                         self._log.info("source gives photos again", failures=failures)
                     failures = 0
-                    metrics.SOURCES_UP.labels(self.camera.camera_id).set(1)
                     self._take(photo)
                 if not self._stopped.is_set():
                     self._log.info("source has come to its end")
                     self._stopped.wait()
                 return
             except SourceFailure as failure:
-                reason, said = failure.reason, str(failure)
+                reason, said = failure.reason, str(failure)[:300]  # some of it may be the camera's own words
             except Exception as error:  # noqa: BLE001 - a fault of ours in one source must not end its camera for ever
                 # Its type alone: the text of foreign errors may hold an address with its password.
                 reason, said = "unexpected", f"{type(error).__name__} at {_place(error)}"
@@ -93,19 +93,24 @@ class CameraAtWork:
             metrics.SOURCES_UP.labels(self.camera.camera_id).set(0)
             metrics.SOURCE_FAILURES.labels(self.camera.camera_id, reason).inc()
             pause_s = wait_s(failures, random.random())  # noqa: S311 - it spreads load, it hides nothing
-            level = self._log.warning if failures in (1, 2, 4) or failures % 10 == 0 else self._log.debug
+            level = self._log.warning if worth_telling(failures) else self._log.debug
             level("source gives nothing", reason=reason, error=said, failures=failures, again_in_s=round(pause_s, 1))
             self._stopped.wait(pause_s)
 
     def _take(self, photo: Photo) -> None:
         camera_id = self.camera.camera_id
-        metrics.LAST_PHOTO.labels(camera_id).set(datetime.now(UTC).timestamp())
         try:
             shown = Shown(fingerprint(photo.image), photo.captured_at)
         except NotAPhoto as error:
             metrics.PHOTOS.labels(camera_id, "unreadable").inc()
-            self._log.warning("not a photo", error=str(error)[:200])
+            metrics.SOURCES_UP.labels(camera_id).set(0)
+            self._unreadable += 1
+            level = self._log.warning if worth_telling(self._unreadable) else self._log.debug
+            level("not a photo", error=str(error)[:200], in_a_row=self._unreadable)
             return
+        self._unreadable = 0
+        metrics.SOURCES_UP.labels(camera_id).set(1)
+        metrics.LAST_PHOTO.labels(camera_id).set(datetime.now(UTC).timestamp())
         if self.camera.entry.skip_unchanged and not worth_sending(self._shown, shown, self.camera.entry.heartbeat_s):
             metrics.PHOTOS.labels(camera_id, "unchanged").inc()
             return
@@ -179,7 +184,7 @@ class CameraAtWork:
 
     def _wait(self, answer: Answer, failures: int) -> None:
         pause_s = wait_s(failures, random.random(), answer.wait_s)  # noqa: S311 - as above
-        level = self._log.warning if failures in (1, 2, 4) or failures % 10 == 0 else self._log.debug
+        level = self._log.warning if worth_telling(failures) else self._log.debug
         if answer.verdict is Verdict.MISCONFIGURED:
             hint = "nothing is lost up to the spool's bound; correct the camera's id and secret, or the address"
         else:

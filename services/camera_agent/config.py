@@ -5,6 +5,7 @@ a file or a variable of the environment that holds them.
 """
 
 import json
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, StringConstraints, 
 from services.camera_agent import yaml_lines
 
 S = TypeVar("S", bound="Shape")
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Name = Annotated[str, StringConstraints(max_length=64, pattern=r"^\.{0,2}[A-Za-z0-9_-][A-Za-z0-9._-]*$")]
 SCHEMES = ("rtsp", "http", "https", "folder", "simulated")
 SIMULATED = ("", "cat", "dog", "both", "none")
 LEAST_SHARE = 12 * 1024 * 1024
@@ -149,7 +150,7 @@ def load(path: Path, environment: Mapping[str, str]) -> Config:
     if problems.found or file is None:
         raise ConfigError(sorted(problems.found, key=lambda found: int(found.split(":")[1])))
     cameras = [_open(problems, environment, camera_id, entry) for camera_id, entry in file.cameras.items()]
-    ca_file = problems.file(("ingest_ca_file",), file.ingest_ca_file)
+    ca_file = problems.certificate(("ingest_ca_file",), file.ingest_ca_file)
     if problems.found:
         raise ConfigError(problems.found)
     return Config(file.ingest.rstrip("/"), ca_file, file.spool.bytes // len(cameras), tuple(cameras))
@@ -194,13 +195,15 @@ class _Problems:
                     self.add(at, _explain(shape, found["type"], found["msg"], at))
         return None
 
-    def file(self, place: yaml_lines.Place, name: str | None) -> Path | None:
-        """Return the file that stands at `place`, or None if it names none; adds a problem if it can't be read."""
+    def certificate(self, place: yaml_lines.Place, name: str | None) -> Path | None:
+        """Return the file that stands at `place`, or None if it names none; adds a problem if it is no certificate."""
         if name is None:
             return None
         path = self.path.parent / name
-        if not path.is_file():
-            self.add(place, f"there is no file {path}")
+        try:
+            ssl.create_default_context(cafile=path)
+        except OSError as error:  # which ssl.SSLError is one of
+            self.add(place, f"{path} is no certificate that can be read ({type(error).__name__}): give a PEM file")
         return path
 
     def secret(
@@ -234,8 +237,8 @@ def _explain(shape: type[BaseModel], kind: str, message: str, place: yaml_lines.
         return f"is no key that is known here; known are {', '.join(shapes.get(len(place), shape).model_fields)}"
     if kind == "missing":
         return "is missing"
-    if kind == "string_pattern_mismatch":
-        return "a camera's id has 1 to 64 of A-Z a-z 0-9 . _ -"
+    if kind in ("string_pattern_mismatch", "string_too_long"):
+        return "a camera's id has 1 to 64 of A-Z a-z 0-9 . _ -, and not dots alone"
     return message.removeprefix("Value error, ")
 
 
@@ -251,7 +254,7 @@ def _open(problems: _Problems, environment: Mapping[str, str], camera_id: str, e
         entry,
         secret=problems.secret((*at, "secret"), entry.secret_file, entry.secret_env, environment) or "",
         password=problems.secret((*at, "password"), entry.password_file, entry.password_env, environment),
-        ca_file=problems.file((*at, "ca_file"), entry.ca_file),
+        ca_file=problems.certificate((*at, "ca_file"), entry.ca_file),
         folder=folder,
     )
 

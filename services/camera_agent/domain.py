@@ -88,6 +88,11 @@ def wait_s(failures: int, luck: float, asked_s: float = 0.0) -> float:
     return max(full_s * (0.5 + luck / 2), min(asked_s, MOST_ASKED_S))
 
 
+def worth_telling(times: int) -> bool:
+    """Return whether the `times`-th failure in a row is logged for all to see: the first ones, then each tenth."""
+    return times in (1, 2, 4) or times % 10 == 0
+
+
 def asked_wait_s(retry_after: str | None, now: datetime) -> float:
     """Return the seconds that a Retry-After header asks for, given in seconds or as a date; 0 for none or nonsense."""
     if not retry_after:

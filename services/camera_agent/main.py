@@ -7,6 +7,7 @@ import argparse
 import fcntl
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,6 +25,8 @@ from shared import app as service_app
 from shared import health, logs, metrics
 
 SERVICE = "camera_agent"
+STOP_S = 10.0
+"""Time for all threads to end. What one is in the middle of is in the spool, and is done again later."""
 EXAMPLE = """An example of the file:
 
 ingest: http://127.0.0.1:8001
@@ -58,13 +61,22 @@ class Agent:
         for camera in self._cameras:
             camera.start()
         log.info("agent starts", cameras=len(self._cameras))
+        for name, frames in self._left_behind():
+            hint = "nobody sends them: put the camera back into the file, or remove its folder"
+            log.warning("frames of a camera that the file does not name", camera=name, frames=frames, hint=hint)
+
+    def _left_behind(self) -> list[tuple[str, int]]:
+        named = {camera.camera.camera_id for camera in self._cameras}
+        others = [path for path in self._folder.iterdir() if (path / "spool").is_dir() and path.name not in named]
+        return [(path.name, frames) for path in others if (frames := len(os.listdir(path / "spool")))]
 
     def stop(self) -> None:
         """Let every camera come to an end; what was not sent stays in the spool."""
         for camera in self._cameras:
             camera.stop()
+        deadline = time.monotonic() + STOP_S
         for camera in self._cameras:
-            camera.join()
+            camera.join(deadline)
         self._ingest.close()
 
     def check_threads(self) -> None:
@@ -120,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = Settings()
     logs.configure(SERVICE, settings.log_format, settings.log_level)
     settings.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (settings.folder / "lock").open("w") as lock:
+    with settings.folder.with_suffix(".lock").open("w") as lock:
         if not _locked(lock):
             sys.stderr.write(
                 f"another agent works with {settings.folder}: stop it, or give this one its own HUELLA_DATA\n"

@@ -6,17 +6,20 @@ a photo that is given twice is the same frame, since its name comes from its tim
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
+from typing import TextIO
 
 from services.camera_agent.config import Camera
 from services.camera_agent.photo import MOST_BYTES
 from services.camera_agent.sources.photos import Photo, Photos, SourceFailure
 
 LOOK_S = 1.0
+SPARE = 1000
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -59,13 +62,17 @@ def _watched(camera: Camera, given: "Given", stopped: Event, look_s: float) -> I
     assert camera.folder is not None
     before: set[Found] = set()
     while not stopped.is_set():
-        seen = [found for found in look(camera.folder) if found not in given]
+        began = time.monotonic()
+        there = look(camera.folder)
+        given.forget_all_but(there)
+        seen = [found for found in there if found not in given]
         for found in seen:
             # A file that is still being written looks different a moment later.
             if found in before and not stopped.is_set():
                 yield found, found.modified_at
         before = set(seen)
-        stopped.wait(look_s)
+        # A folder of a hundred thousand files is looked at less often.
+        stopped.wait(max(look_s, 9 * (time.monotonic() - began)))
 
 
 def _replayed(camera: Camera, given: "Given", stopped: Event) -> Iterator[tuple[Found, datetime]]:
@@ -115,6 +122,7 @@ class Given:
     """The files that were given already, as long as they are in the folder: a line each, appended."""
 
     def __init__(self, path: Path, folder: Path) -> None:
+        self._path = path
         self._known: set[Found] = set()
         for line in path.read_text().splitlines() if path.exists() else ():
             try:
@@ -124,10 +132,13 @@ class Given:
             self._known.add(Found(name, modified_ns, size))
         if folder.is_dir():
             self._known.intersection_update(look(folder))
-        new = path.with_suffix(".new")
+        self._file = self._rewrite()
+
+    def _rewrite(self) -> TextIO:
+        new = self._path.with_suffix(".new")
         new.write_text("".join(map(_line, self._known)))
-        new.replace(path)
-        self._file = path.open("a")
+        new.replace(self._path)
+        return self._path.open("a")
 
     def __contains__(self, found: Found) -> bool:
         return found in self._known
@@ -137,6 +148,13 @@ class Given:
         self._known.add(found)
         self._file.write(_line(found))
         self._file.flush()
+
+    def forget_all_but(self, there: list[Found]) -> None:
+        """Forget the files that are no longer there, once they are many."""
+        if len(self._known) > 2 * len(there) + SPARE:
+            self._known.intersection_update(there)
+            self._file.close()
+            self._file = self._rewrite()
 
     def close(self) -> None:
         """Close the file."""

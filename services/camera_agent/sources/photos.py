@@ -24,7 +24,7 @@ Photos = Generator[Photo, None, None]
 class SourceFailure(Exception):
     """A source gives nothing now and may later; the message says what to do, and `reason` is one word for it.
 
-    `unreachable`, `unauthorized`, `answered` (with an error), `redirected`, `not-a-photo` or `stalled`.
+    `unreachable`, `unauthorized`, `answered` (with an error), `redirected`, `not-a-photo`, `stalled` or `disk` (ours).
     """
 
     def __init__(self, reason: str, message: str) -> None:

@@ -1,7 +1,8 @@
 """GStreamer's RTSP server as Debian packages it, run by the system's own Python, which has its bindings.
 
 `python3 rtsp_server.py KIND [USER PASSWORD]` listens on a free loopback port, prints it, and serves `/stream`: a moving
-test picture with a key frame each half second. KIND is h264 or jpeg.
+test picture. KIND is h264 or jpeg, small and with a key frame each half second; or 720p, as a camera's main stream is,
+of 15 frames and 2 Mbit a second, with a key frame each 2 s.
 """
 
 import sys
@@ -13,10 +14,13 @@ gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402 - only after its versions are chosen
 
-PICTURE = "videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=640,height=360,framerate=10/1"
+SMALL = "videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=640,height=360,framerate=10/1"
+LARGE = "videotestsrc is-live=true pattern=snow ! video/x-raw,format=I420,width=1280,height=720,framerate=15/1"
+FAST = "x264enc tune=zerolatency speed-preset=ultrafast"
 KINDS = {
-    "h264": "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=5 ! rtph264pay name=pay0 pt=96",
-    "jpeg": "jpegenc ! rtpjpegpay name=pay0 pt=26",
+    "h264": f"{SMALL} ! {FAST} key-int-max=5 ! rtph264pay name=pay0 pt=96",
+    "jpeg": f"{SMALL} ! jpegenc ! rtpjpegpay name=pay0 pt=26",
+    "720p": f"{LARGE} ! {FAST} key-int-max=30 bitrate=2000 ! rtph264pay name=pay0 pt=96",
 }
 
 
@@ -28,7 +32,7 @@ def main() -> None:
     server.set_address("127.0.0.1")
     server.set_service("0")
     factory = GstRtspServer.RTSPMediaFactory()
-    factory.set_launch(f"( {PICTURE} ! {KINDS[kind]} )")
+    factory.set_launch(f"( {KINDS[kind]} )")
     factory.set_shared(True)
     if credentials:
         _ask_for_password(server, factory, *credentials)

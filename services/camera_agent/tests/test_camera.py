@@ -1,6 +1,7 @@
 """One camera at work: what it takes, sends, keeps through a cut, and gives up."""
 
 import threading
+import time
 from collections.abc import Iterator, MutableMapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -77,7 +78,7 @@ class Works:
         for one in self._cameras:
             one.stop()
         for one in self._cameras:
-            one.join()
+            one.join(time.monotonic() + 5)
 
     def dead(self) -> list[str]:
         return [name for one in self._cameras for name in one.dead()]

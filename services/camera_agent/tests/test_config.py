@@ -97,6 +97,8 @@ def test_no_secret_is_in_the_text_of_what_was_read(tmp_path: Path) -> None:
         ("600 MB", "30 MB", "3: spool.bytes: gives each of 3 cameras 10000000 bytes, less than"),
         ("600 MB", "lots", "3: spool.bytes: could not parse value and unit from byte string"),
         ("  k1:\n", "  kennel one:\n", "12: cameras.kennel one: a camera's id has 1 to 64 of"),
+        ("  k1:\n", "  ..:\n", "12: cameras...: a camera's id has 1 to 64 of"),
+        ("auth: basic", "ca_file: cameras.yaml", "15: cameras.k1.ca_file:"),
         ("  k1:\n", "  k1: &a\n", "12: anchors (&, *) are not taken; put what repeats under `defaults`"),
         ("cameras:\n", "cameras\n", "9: is not valid YAML here"),
         ("spool:\n", "spool: [\n", "is not valid YAML here"),

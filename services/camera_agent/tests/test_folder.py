@@ -110,6 +110,17 @@ def test_the_memory_forgets_files_that_are_gone_and_a_torn_line(photos: Path) ->
     assert len(state.read_text().splitlines()) == 2
 
 
+def test_the_memory_of_a_folder_that_others_empty_stays_small(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "SPARE", 3)
+    given = source(photos)
+    for n in range(12):
+        path = put(photos, f"{n}.jpg", n)
+        assert next(given).captured_at == MORNING + timedelta(seconds=n)
+        path.unlink()
+    given.close()
+    assert len((photos.parent / "state" / "given").read_text().splitlines()) <= 6
+
+
 def test_a_photo_is_deleted_where_that_is_asked_for_once_it_was_kept(photos: Path) -> None:
     first, second = put(photos, "a.jpg", 1), put(photos, "b.jpg", 2)
     given = source(photos, delete=True)

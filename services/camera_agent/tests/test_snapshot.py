@@ -33,7 +33,7 @@ def failure(handler: Handler, **keys: Any) -> SourceFailure:
 
 
 def picture(request: httpx.Request) -> httpx.Response:
-    return httpx.Response(200, content=PICTURE)
+    return httpx.Response(200, stream=httpx.ByteStream(PICTURE))
 
 
 def digest(algorithm: str) -> Handler:
@@ -92,7 +92,7 @@ def test_a_password_is_not_sent_in_the_clear_to_who_merely_asks_for_it() -> None
         (httpx.Response(401), "unauthorized", "wants a user and a password"),
         (httpx.Response(404), "answered", "404 Not Found; check the address"),
         (httpx.Response(500), "answered", "500"),
-        (httpx.Response(200, content=bytes(11 * 1024 * 1024)), "not-a-photo", "smaller picture"),
+        (httpx.Response(200, stream=httpx.ByteStream(bytes(11 * 1024 * 1024))), "not-a-photo", "smaller picture"),
         (httpx.Response(302, headers={"Location": URL}), "redirected", "more than 2 times"),
         (
             httpx.Response(302, headers={"Location": "http://169.254.1.1/"}),

@@ -117,7 +117,9 @@ def audit_line(audit: Mapping[str, int]) -> str:
 
 def live(title: str, picture: Picture) -> RenderableType:
     """Return the live screen."""
-    grid = Table(title=f"{title}\nIn the shelter it is {picture.clock}", title_style="bold", title_justify="left")
+    # Not the table's title, which would wrap the link at the table's width.
+    above = [Text(line, "bold") for line in (*title.splitlines(), f"In the shelter it is {picture.clock}")]
+    grid = Table()
     for heading in ("Space", "In the shelter", "Cameras", "Huella says", "sure", "since", ""):
         grid.add_column(heading, justify="right" if heading in ("sure", "since") else "left")
     for shown in picture.rows:
@@ -134,7 +136,14 @@ def live(title: str, picture: Picture) -> RenderableType:
     happened = [Text(f"  {line}") for line in picture.happened]
     noticed = [Text(f"  {line}", "dim") for line in picture.noticed]
     return Group(
-        grid, Text("In the shelter", "bold"), *happened, Text("Huella noticed", "bold"), *noticed, Text(""), *below
+        *above,
+        grid,
+        Text("In the shelter", "bold"),
+        *happened,
+        Text("Huella noticed", "bold"),
+        *noticed,
+        Text(""),
+        *below,
     )
 
 

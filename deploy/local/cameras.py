@@ -150,6 +150,8 @@ class Feed:
                         last = covered(camera_id, shot.moment)
                     elif condition is not Condition.FROZEN or not last:
                         last = self._photos.take(camera_id, shot)
+                    if self._stopped.is_set():
+                        return  # a photo may take long to draw: none is sent after the end
                     self.send(client, camera_id, last, AHEAD_BY if condition is Condition.AHEAD else timedelta(0))
                     # A camera that was held up leaves out what it missed.
                     number = max(number + 1, int((self.running_s - delay_s) / self._every_s))

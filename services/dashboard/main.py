@@ -15,7 +15,19 @@ from starlette.staticfiles import StaticFiles
 
 from services.dashboard import errors
 from services.dashboard.headers import SafeHeaders
-from services.dashboard.pages import health, history, login, now, people, photos, review, setup, space, try_photo
+from services.dashboard.pages import (
+    batches,
+    health,
+    history,
+    login,
+    now,
+    people,
+    photos,
+    review,
+    setup,
+    space,
+    try_photo,
+)
 from services.dashboard.parts import Parts, open_parts
 from services.dashboard.render import Renderer
 from services.dashboard.settings import Settings
@@ -25,7 +37,7 @@ from shared.tokens import Keyring, Role
 
 FOLDER = Path(__file__).parent
 DESCRIPTION = "The operators' page. Made for browsers: programs use the other services."
-PAGES = (now, space, review, try_photo, history, health, setup, people, login, photos)
+PAGES = (now, space, review, try_photo, batches, history, health, setup, people, login, photos)
 
 
 def create_app(settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
@@ -45,6 +57,7 @@ def create_app(settings: Settings, transport: httpx.AsyncBaseTransport | None = 
         keyring=Keyring(settings.keys_folder),
         checks={"database": lambda: app.state.parts.store.database.check()},
         lifespan=lifespan,
+        own_deadlines={"send_batch"},
     )
     # Its interactive page needs inline scripts, which the content security policy of the pages forbids.
     app.router.routes[:] = [route for route in app.router.routes if not _interactive(route)]

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import httpx
 from fastapi import Depends, Request
 
+from services.dashboard.batches import Batches
 from services.dashboard.clients import Aggregation, Classifier, Ingest
 from services.dashboard.live import Live
 from services.dashboard.photos import Thumbnails
@@ -31,6 +32,7 @@ class Parts:
     ingest: Ingest
     classifier: Classifier
     aggregation: Aggregation
+    batches: Batches
     live: Live
     thumbnails: Thumbnails
     renderer: Renderer
@@ -53,6 +55,7 @@ async def open_parts(
     ingest = Ingest(settings.ingest_url, signer, settings.request_timeout_s, transport)
     classifier = Classifier(settings.classifier_url, signer, settings.request_timeout_s, transport)
     aggregation = Aggregation(settings.aggregation_url, signer, settings.request_timeout_s, transport)
+    batches = Batches(settings.classifier_url, signer, settings.request_timeout_s, transport)
     live = Live(aggregation, settings.listeners, ZoneInfo(settings.time_zone))
     thumbnails = Thumbnails(settings.folder / "thumbnails", settings.thumbnail_bytes, settings.thumbnail_s)
     try:
@@ -62,6 +65,7 @@ async def open_parts(
             ingest,
             classifier,
             aggregation,
+            batches,
             live,
             thumbnails,
             renderer,
@@ -69,7 +73,7 @@ async def open_parts(
         )
     finally:
         await live.close()
-        for client in (ingest, classifier, aggregation):
+        for client in (ingest, classifier, aggregation, batches):
             await client.close()
         database.close()
 

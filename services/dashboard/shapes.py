@@ -65,6 +65,63 @@ class Change(Shape):
     label: str | None = None
 
 
+class Batch(Shape):
+    """A batch as the classifier tells it: of `total` photos, `done` have a prediction and `failed` an error."""
+
+    id: str
+    state: str
+    total: int
+    done: int
+    failed: int
+    client: str = ""
+    created_at: datetime
+    finished_at: datetime | None = None
+
+    @property
+    def ended(self) -> int:
+        """How many photos are through."""
+        return self.done + self.failed
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether workers are still at it."""
+        return self.state in ("queued", "running")
+
+
+class BatchSent(Shape):
+    """A batch that was just taken."""
+
+    id: str
+
+
+class BatchPage(Shape):
+    """A page of batches."""
+
+    items: list[Batch]
+    next: str | None = None
+
+
+class BatchPrediction(Shape):
+    """What became of one photo of a batch."""
+
+    number: int
+    input: str
+    label: str | None = None
+    probabilities: dict[str, float] | None = None
+    quality: str | None = None
+    model: str | None = None
+    version: str | None = None
+    error: str | None = None
+    thumbnail: str | None = None
+
+
+class BatchPredictions(Shape):
+    """A page of them."""
+
+    items: list[BatchPrediction]
+    next: str | None = None
+
+
 class UpForAdoption(Shape):
     """Animals of open stays that are available."""
 

@@ -28,6 +28,7 @@ PLACES = (
     Place("/", "now", _("Now"), below=("/spaces",)),
     Place("/review", "review", _("Review")),
     Place("/try", "try", _("Try a photo")),
+    Place("/batches", "batches", _("Batches")),
     Place("/history", "history", _("History")),
     Place("/health", "health", _("Health")),
     Place("/setup", "setup", _("Set-up"), below=("/cameras",)),
@@ -80,6 +81,13 @@ REVIEW = {
     "model": _("Another model version disagrees"),
 }
 FAULT = {"never": _("No photo yet"), "silent": _("Silent")}
+BATCH = {
+    "queued": _("Waiting"),
+    "running": _("Under way"),
+    "done": _("Done"),
+    "cancelled": _("Cancelled"),
+    "failed": _("Failed"),
+}
 SERVICE = {
     "camera_ingest": _("Photos and cameras"),
     "image_classifier": _("The model"),
@@ -92,6 +100,7 @@ DONE = {
     "undone": _("The correction is undone."),
     "offered": _("The photo is offered to the model again."),
     "removed": _("Removed."),
+    "cancelled": _("Cancelled."),
     "revoked": _("The old secret is no longer accepted."),
     "withdrawn": _("The invitation is withdrawn."),
     "password": _("Your password is changed. Please log in again."),
@@ -145,6 +154,9 @@ class Words:
 
     def fault(self, key: str) -> str:
         return self._word(FAULT, key)
+
+    def batch(self, key: str) -> str:
+        return self._word(BATCH, key)
 
     def service(self, key: str) -> str:
         return self._word(SERVICE, key)

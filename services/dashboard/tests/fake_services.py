@@ -3,7 +3,7 @@
 import io
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 from PIL import Image
@@ -124,6 +124,8 @@ class FakeServices:
         self.asked.append((request.method, path, caller, body))
         if path.endswith("/events"):
             return httpx.Response(503, json={"detail": "too many"})  # so the page asks by itself
+        if request.headers.get("accept") == "text/csv":
+            return httpx.Response(200, content=b"input,label\r\n")
         if path in self.refuse:
             status, detail = self.refuse[path]
             return httpx.Response(status, json={"detail": detail})
@@ -177,6 +179,8 @@ class FakeServices:
                 ],
             },
         }
+        if path.startswith("/v1/batches"):
+            return self._batches(path)
         if path.startswith("/v1/estimates/"):
             correction = {"label": "cat", "by": caller.subject, "at": at(0)}
             return httpx.Response(200, json={**self.estimate(9, "unsure"), "correction": correction})
@@ -184,10 +188,26 @@ class FakeServices:
             return httpx.Response(200, json={**self.rejected[0], "receipt": name, "state": "counted", "reason": None})
         return httpx.Response(200, json=documents[path])
 
+    BATCH: ClassVar[dict[str, Any]] = {
+        **{"id": "b1", "state": "running", "total": 3, "done": 1, "failed": 1, "client": "dashboard:operator"},
+        **{"created_at": "2026-11-22T10:00:00Z", "finished_at": None},
+    }
+
+    def _batches(self, path: str) -> httpx.Response:
+        if path.endswith("/thumbnail"):
+            return httpx.Response(200, content=jpeg(128, 128), headers={"Content-Type": "image/jpeg"})
+        if path.endswith("/predictions"):
+            prediction = {**self.estimate(1, "cat"), "number": 1, "input": "kennel/<1>.jpg", "error": None}
+            items = [{**prediction, "thumbnail": "there"}, {"number": 2, "input": "cut.jpg", "error": "truncated"}]
+            return httpx.Response(200, json={"items": items, "next": None})
+        return httpx.Response(200, json={"items": [self.BATCH], "next": None} if path == "/v1/batches" else self.BATCH)
+
     def _change(self, method: str, path: str, caller: Identity) -> httpx.Response:
         if path == "/v1/predictions":
             prediction: dict[str, Any] = {"label": "unsure", "probabilities": {"cat": 0.5, "dog": 0.2}, "quality": "ok"}
             return httpx.Response(200, json={**prediction, "model": "huella", "version": "1"})
+        if path == "/v1/batches" and caller.may(Role.OPERATOR):
+            return httpx.Response(202, json={"id": "b1", "state": "queued", "total": 2})
         admins = path.startswith(("/v1/cameras", "/v1/spaces")) and method != "PATCH"
         if not caller.may(Role.ADMIN if admins else Role.OPERATOR):
             return httpx.Response(403, json={"detail": "role"})

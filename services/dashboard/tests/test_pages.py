@@ -14,7 +14,10 @@ from services.dashboard.tests.conftest import Browser, csrf_of, post
 from services.dashboard.tests.fake_services import FakeServices, jpeg, receipt
 from shared.tokens import Role
 
-PAGES = ("/", "/spaces/k1", "/review", "/try", "/history", "/health", "/setup", "/cameras/door", "/people", "/me")
+PAGES = (
+    *("/", "/spaces/k1", "/review", "/try", "/batches", "/batches/b1", "/history", "/health", "/setup"),
+    *("/cameras/door", "/people", "/me"),
+)
 
 
 class Strict(HTMLParser):
@@ -215,6 +218,37 @@ def test_a_tried_photo_is_shown_with_why_the_model_is_unsure(browser: Browser) -
     assert client.post("/try", data={"csrf": token}, files={"photo": ("a.jpg", b"no photo")}).status_code == 422
     large = client.post("/try", data={"csrf": token}, files={"photo": ("a.jpg", bytes(12 * 2**20))})
     assert large.status_code == 413
+
+
+def test_photos_go_on_as_they_come_and_lead_to_their_batch(browser: Browser, services: FakeServices) -> None:
+    client = browser(Role.OPERATOR)
+    token = csrf_of(client.get("/batches").text)
+    files = [("photos", ("a.jpg", jpeg())), ("photos", ("b.jpg", jpeg()))]
+    answer = client.post("/batches", params={"csrf": token}, files=files)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/batches/b1")
+    method, path, caller, body = services.asked[-1]
+    assert (method, path, caller.subject) == ("POST", "/v1/batches", "operator")
+    assert jpeg() in body
+    assert client.post("/batches", params={"csrf": "another's"}, files=files).status_code == 403
+    services.refuse["/v1/batches"] = (422, "'a.jpg' is in it more than once.")
+    assert client.post("/batches", params={"csrf": token}, files=files).status_code == 422
+    services.refuse.clear()
+
+
+def test_a_batch_shows_its_progress_its_photos_and_its_errors(browser: Browser, services: FakeServices) -> None:
+    page = browser(Role.VIEWER).get("/batches/b1").text
+    assert 'data-live="2"' in page
+    assert "2 of 3 photos, 1 of them errors." in page
+    assert "kennel/&lt;1&gt;.jpg" in page
+    assert "truncated" in page
+    assert "/batches/b1/pictures/1" in page
+    assert "/batches/b1/cancellation" not in page
+    client = browser(Role.OPERATOR, "else")
+    assert post(client, "/batches/b1/cancellation") == "/batches/b1?done=cancelled"
+    assert post(client, "/batches/b1/removal") == "/batches?done=removed"
+    assert client.get("/batches/b1/pictures/1").content == jpeg(128, 128)
+    results = client.get("/batches/b1/results.csv")
+    assert (results.text, results.headers["content-type"].partition(";")[0]) == ("input,label\r\n", "text/csv")
 
 
 def test_a_thumbnail_is_made_once_and_has_an_etag(app: FastAPI, browser: Browser, services: FakeServices) -> None:

@@ -95,7 +95,7 @@ async def take(request: Request, parts: Batching, client: str) -> tuple[str, int
             if kind == MULTIPART:
                 form = Multipart(content_type, file)
                 await _receive(request, form.write, limit, parts.settings)
-                found = form.inputs()
+                found = await to_thread.run_sync(form.inputs, limit)
             else:
                 await _receive(request, file.write, limit, parts.settings)
                 found = await to_thread.run_sync(intake.read_zip, file, limit)

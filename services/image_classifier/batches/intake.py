@@ -198,10 +198,15 @@ class Multipart:
         except FormParserError as error:
             raise _no_multipart(str(error)[:100]) from None
 
-    def inputs(self) -> list[Incoming]:
-        """Return the inputs, after the last piece."""
+    def inputs(self, limit: int) -> list[Incoming]:
+        """Return the inputs, after the last piece; of a form with a zip and nothing else, those of the zip.
+
+        Raises what read_zip does, too.
+        """
         if not self._ended:
             raise _no_multipart("it ends before its last boundary")
+        if len(self._found) == 1 and self._found[0].name.lower().endswith(".zip"):
+            return read_zip(self._file, limit)  # all that is in the file
         check_names([incoming.name for incoming in self._found])
         return self._found
 

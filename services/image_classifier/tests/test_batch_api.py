@@ -172,6 +172,13 @@ async def test_a_multipart_of_files_is_a_batch_too(client: httpx.AsyncClient, wo
     assert [(row["input"], row["label"]) for row in rows] == [("ünï.jpg", "cat"), ("b/b.jpg", "dog")]
 
 
+async def test_a_form_with_one_zip_is_a_batch_of_what_is_in_it(client: httpx.AsyncClient) -> None:
+    content = zipped({"a.jpg": GOOD, "b.jpg": GOOD})
+    assert (await client.post("/v1/batches", files={"photos": ("K 1.ZIP", content)})).json()["total"] == 2
+    two = [("photos", (name, content)) for name in ("a.zip", "b.zip")]
+    problem(await client.post("/v1/batches", files=two), 422, "refused-input")
+
+
 async def test_receipts_are_fetched_from_ingest(client: httpx.AsyncClient, worker: Callable[[], int]) -> None:
     answer = await client.post("/v1/batches", json={"receipts": ["r-0000", "r-0001", "r-none"]})
     assert answer.json()["total"] == 3

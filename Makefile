@@ -64,6 +64,15 @@ model-version: .venv-train/.trains ## Make a model version of a run's CHECKPOINT
 evaluate: .venv-train/.trains ## Measure a model version: DATA=folder of photos, MODEL=folder; a report in JSON, and a page into OUT=build/evaluation
 	@$(PY_TRAIN) -m services.image_classifier.training.evaluate "$(DATA)" "$(MODEL)" --out "$(or $(OUT),build/evaluation)"
 
+model-report: .venv-train/.trains ## Write docs/model.md: REPORT=report.json of make evaluate, CURVE=curve.jsonl of the run
+	$(PY_TRAIN) -m services.image_classifier.training.model_report "$(or $(REPORT),build/evaluation/report.json)" "$(or $(CURVE),docs/model/curve.jsonl)" docs
+
+model-speed: .venv-train/.trains ## Measure what each network costs in service, into docs/model/speed.json
+	@$(PY_TRAIN) -m services.image_classifier.training.speed --out docs/model/speed.json $(ARGS)
+
+compare: .venv-train/.trains ## Measure networks by short equal runs: DATA=folder of photos, OUT=folder of the runs; into docs/model/compare.json
+	$(PY_TRAIN) -m services.image_classifier.training.compare "$(DATA)" "$(OUT)" --figures docs/model/compare.json $(ARGS)
+
 test-training: .venv-train/.trains ## Run the tests that need torch
 	$(PY_TRAIN) -m pytest --noconftest services/image_classifier/tests/test_training.py $(ARGS)
 
@@ -72,6 +81,7 @@ setup-train: .venv-train/.trains ## Make .venv-train with what training needs (t
 lock: .venv/.tests ## Pin what the requirements.in files ask for; ARGS=--upgrade takes the newest
 	$(LOCK) tests/requirements.in $(ARGS) -o tests/requirements.txt
 	for part in deploy/local deploy/compose $(SERVICES:%=services/%); do $(LOCK) $$part/requirements.in -c tests/requirements.txt -o $$part/requirements.txt || exit 1; done
+	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(LOCK) services/image_classifier/requirements-train.in -c tests/requirements.txt $(ARGS) -o services/image_classifier/requirements-train.txt
 LOCK := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 clean: ## Remove the environments and caches; the data in .huella stays
@@ -89,4 +99,4 @@ clean: ## Remove the environments and caches; the data in .huella stays
 .venv-rivals/.serves: tests/benchmarks/requirements-rivals.txt
 	@deploy/local/setup .venv-rivals $< && touch $@
 
-.PHONY: help demo classify up token setup test check contracts bench profile bench-latency bench-agent bench-page screenshots train model-version evaluate test-training setup-train compose-up test-containers lock clean
+.PHONY: help demo classify up token setup test check contracts bench profile bench-latency bench-agent bench-page screenshots train model-version evaluate model-report model-speed compare test-training setup-train compose-up test-containers lock clean

@@ -2,8 +2,10 @@
 
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -14,9 +16,12 @@ from services.image_classifier.domain import PresenceThresholds, Thresholds
 from services.image_classifier.training import groups
 from services.image_classifier.training.composites import frames
 from services.image_classifier.training.measure import report, share
+from services.image_classifier.training.model_report import write
 from services.image_classifier.training.page import write_page
 from services.image_classifier.training.photos import DRAWN, Photo
 from services.image_classifier.training.plots import Line, plot
+from services.image_classifier.training.recipe import Recipe
+from services.image_classifier.training.summary import sentences
 
 
 def jpeg(colour: tuple[int, int, int]) -> bytes:
@@ -109,7 +114,9 @@ def test_photos_are_grouped_by_what_is_known_of_them() -> None:
     ]
 
 
-def test_a_report_becomes_a_page_that_says_plainly_what_to_expect(tmp_path: Path) -> None:
+@pytest.fixture
+def answer() -> dict[str, Any]:
+    """What evaluate gives, of 20 photos: all right when forced but 5, which are `none` called cat with 0.95."""
     limits = PresenceThresholds(0.6, 0.4)
     chances = np.array([[0.9, 0.1], [0.1, 0.9], [0.1, 0.1], [0.95, 0.1]] * 5)
     labels = ["cat", "dog", "none", "none"] * 5
@@ -118,14 +125,19 @@ def test_a_report_becomes_a_page_that_says_plainly_what_to_expect(tmp_path: Path
     kinds = {"<rooms>": {"photos": 10, "called_an_animal": share([True] * 5 + [False] * 5),
                          "called_an_animal_above_0.9": nothing, "unsure": nothing}}  # fmt: skip
     names = ("source", "source_never_trained_on", "animal_share", "brightness", "jpeg_quality", "light_left")
-    answer = {
-        "model": "huella", "version": "9", "photos": figures,
+    return {
+        "model": "huella", "version": "9", "photos": figures, "input_size": 96,
+        "thresholds": {name: {"present_above": 0.6, "absent_below": 0.4} for name in ("cat", "dog")},
+        "trained_on": {"photos": 99, "calibration_photos": 9, "held_out_sources": [], "recipe": Recipe().described()},
         "never_trained_on": {"sources": ["he"], **figures},
         "by": {name: {"one": figures} for name in names},
         "hard_negatives": kinds, "not_measured": ["toys"],
         "composites": {"20%": figures, "empty": figures, "patch": figures},
         "made": {}, "quality": {"ok": share([True] * 20)},
     }  # fmt: skip
+
+
+def test_a_report_becomes_a_page_that_says_plainly_what_to_expect(answer: dict[str, Any], tmp_path: Path) -> None:
     write_page(tmp_path / "out", answer, [("none", "cat (cat 0.95, dog 0.10)", jpeg((9, 9, 9)))])
     page = (tmp_path / "out" / "index.html").read_text()
     assert "Of 100 photos like the 20" in page
@@ -146,3 +158,28 @@ def test_a_plot_is_a_picture_of_its_own_with_every_line_named() -> None:
     root = ElementTree.fromstring(drawn)
     words = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
     assert {"a < b", "x", "y"} <= set(words)
+
+
+def test_the_model_report_says_what_the_page_says_and_shows_the_curve(answer: dict[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_page(out, answer, [("none", "cat", jpeg((9, 9, 9)))])
+    line = {"epoch": 1, "loss": 0.4, "calibration_accuracy": 0.8, "seconds": 7200.0}
+    (out / "curve.jsonl").write_text("".join(json.dumps(line | {"epoch": n}) + "\n" for n in (1, 2)))
+    write(out / "report.json", out / "curve.jsonl", tmp_path / "docs")
+    text = (tmp_path / "docs" / "model.md").read_text()
+    assert all(sentence in text for sentence in sentences(answer))
+    assert "The run took 4.0 hours" in text
+    for head in ("What it is for", "Data and licences", "False alarms by kind", "What would take it further"):
+        assert f"## {head}" in text
+    shown = set(re.findall(r"\(model/([\w.-]+)\)", text))
+    assert shown == {path.name for path in (tmp_path / "docs" / "model").iterdir()}
+    assert {"curve.svg", "curve.jsonl", "reliability.svg", "risk-at-coverage.svg", "small-animals.svg"} == shown
+    # Costs and comparisons are shown as soon as they have been measured.
+    speed = [{"network": "small", "megabytes": 4.3, "cpu_ms": {"128": {"1": 1.234, "8": 1.0}}}]
+    (tmp_path / "docs" / "model" / "speed.json").write_text(json.dumps(speed))
+    compared = {"network": "small", "size": 128, "epochs": 2, "cpu_ms_at_8": 1.0, "photos": 20, "accuracy": 0.75}
+    (tmp_path / "docs" / "model" / "compare.json").write_text(json.dumps([compared]))
+    write(out / "report.json", tmp_path / "docs" / "model" / "curve.jsonl", tmp_path / "docs")
+    text = (tmp_path / "docs" / "model.md").read_text()
+    assert "| small | 4.3 | 1.23 | 1.00 |" in text
+    assert "| small | 128 | 2 | 1.0 | 20 | 0.75 |" in text

@@ -25,6 +25,7 @@ import onnxruntime
 import torch
 
 from services.image_classifier.model_version import ModelVersion
+from services.image_classifier.training import compare as comparing
 from services.image_classifier.training import train as training
 from services.image_classifier.training.augment import Pool
 from services.image_classifier.training.cache import cached
@@ -259,3 +260,26 @@ def test_every_photo_is_seen_once_an_epoch_and_small_pictures_come_first() -> No
     order = Batches(pool, recipe, 0).order
     assert sorted(order) == list(range(100, 228))
     assert list(order) != list(Batches(pool, recipe, 1).order)
+
+
+def test_networks_are_compared_by_equal_runs_that_are_not_repeated(
+    drawn: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def short(data: Path, out: Path, recipe: Recipe, cache: Path, name: str, version: str) -> None:
+        made.append((recipe.network, recipe.served_size, recipe.epochs))
+        shutil.copytree(trained, out, dirs_exist_ok=True)
+
+    monkeypatch.setattr(comparing, "train", short)
+    monkeypatch.setattr(
+        comparing, "trained", lambda path: (None, Recipe(network=NETWORKS[0], epochs=2, sizes=((64, 1.0),)))
+    )
+    for _ in range(2):
+        (row,) = comparing.compare(drawn, tmp_path, (NETWORKS[0],), (64,), 2)
+        assert (row["network"], row["size"]) == (NETWORKS[0], 64)
+        assert 0.0 < row["cpu_ms_at_8"] < 1000
+        assert 0.0 <= row["accuracy"] <= 1.0
+    assert made == [(NETWORKS[0], 64, 2)]
+    with pytest.raises(ValueError, match="another comparison"):
+        comparing.compare(drawn, tmp_path, (NETWORKS[0],), (64,), 3)

@@ -186,12 +186,12 @@ def test_the_cost_rises_until_no_label_is_unsure_too_often() -> None:
     assert calibrate.affordable(np.full((99, 2), 0.5), ["cat"] * 99, 0.2) == 0.5
 
 
-def test_each_source_of_a_label_counts_alike_and_labels_as_often_as_they_are() -> None:
+def test_a_source_counts_as_the_root_of_its_photos_and_a_label_as_often_as_it_is() -> None:
     labels, sources = ["cat"] * 10 + ["none"] * 5, ["a"] * 9 + ["b"] + ["a"] * 5
     weights = calibrate.weights_of(labels, sources)
-    assert weights[:9].sum() == pytest.approx(5)
-    assert weights[9] == pytest.approx(5)
-    assert weights[10:].tolist() == [1.0] * 5
+    assert weights[:9].sum() == pytest.approx(3 * weights[9])
+    assert weights[:10].sum() == pytest.approx(10)
+    assert weights[10:] == pytest.approx(1.0)
 
 
 def test_a_weight_is_worth_as_many_photos() -> None:

@@ -20,16 +20,17 @@ Truths = npt.NDArray[np.bool_]
 
 
 def weights_of(labels: list[str], sources: list[str]) -> Floats:
-    """Give each photo a weight with which each source of a label counts alike, and labels as often as they are.
+    """Give each photo a weight, so that a source counts as the square root of its photos, and labels as they are.
 
-    A shelter's cameras are one more source, not one of the two large ones. On sources that a run had never seen, this
-    halves the share of scenes that are called an animal with more than 0.9, at no cost on known ones (docs/adr/0008).
+    A shelter's cameras are one more source, and not one of the two large ones: on sources that a run had never seen
+    this makes probabilities more honest, at no cost on known ones (docs/adr/0012).
     """
     pairs = list(zip(labels, sources, strict=True))
     size = Counter(pairs)
-    of_label = Counter(label for label, _ in size)
+    root = {pair: number**0.5 for pair, number in size.items()}
+    of_label = {label: sum(root[pair] for pair in root if pair[0] == label) for label, _ in root}
     total = Counter(labels)
-    return np.array([total[label] / (of_label[label] * size[label, source]) for label, source in pairs])
+    return np.array([total[pair[0]] * root[pair] / (of_label[pair[0]] * size[pair]) for pair in pairs])
 
 
 def fit(logits: Floats, truth: Truths, weights: Floats | None = None) -> tuple[float, float]:

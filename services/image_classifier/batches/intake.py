@@ -29,6 +29,7 @@ DIRECTORY_BYTES: Final = 4 * 1024 * 1024
 BOMB_RATIO, BOMB_BYTES = 100, 1024 * 1024
 LOCAL_HEADER_BYTES: Final = 30
 BEGINNING: Final = 512
+PIECE: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,8 @@ def _reader(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], by
         try:
             with archive.open(entry) as member:
                 # It reads no more than the directory says, whatever the member holds, and then compares checksums.
-                content = member.read()
+                # And in pieces, as whole members are larger than what _Bounded lets be read at once.
+                content = b"".join(iter(lambda: member.read(PIECE), b""))
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as error:
             raise _broken(f"{entry.filename[:100]!r}: {str(error)[:100] or 'cut short'}") from None
         if len(content) != entry.file_size:

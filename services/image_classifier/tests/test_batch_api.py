@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import random
 import struct
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -295,6 +296,25 @@ async def test_a_bad_zip_is_told_what_to_do_and_leaves_nothing(
 ) -> None:
     problem(await client.post("/v1/batches", content=make(), headers=ZIP), status, slug)
     assert left(settings, database) == (0, 0, 0, [])
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+async def test_a_photo_as_heavy_as_one_may_be_is_taken(settings: Settings, token_for: TokenFor, method: int) -> None:
+    # After its end a JPEG may have anything: a photo of 5 MiB, and one of the most that is taken by default.
+    noise = random.Random(1).randbytes(10 * 1024 * 1024)
+    files = {"5.jpg": GOOD + noise[: 5 * 1024 * 1024], "10.jpg": GOOD + noise[len(GOOD) :], "small.jpg": GOOD}
+    defaults = Settings(data=settings.data, keys=settings.keys, models=settings.models, model="tiny")
+    app = create_app(defaults)
+    headers = {"Authorization": f"Bearer {token_for('operator')}"}
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://c", headers=headers) as client,
+    ):
+        answer = await client.post("/v1/batches", content=zipped(files, method), headers=ZIP)
+        assert answer.status_code == 202, answer.text
+        with app.state.database.read() as connection:
+            kept = connection.execute(select(contents.c.content).order_by(contents.c.number)).scalars().all()
+    assert [bytes(content) for content in kept] == list(files.values())
 
 
 def twice(name: str) -> bytes:

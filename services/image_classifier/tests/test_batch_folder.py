@@ -99,6 +99,14 @@ def test_each_file_of_a_folder_becomes_one_row(client: TestClient, photos: Path,
     assert len(client.get("/v1/batches").json()["items"]) == 3
 
 
+def test_a_photo_as_heavy_as_one_may_be_is_predicted(client: TestClient, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    content = photo("dog")
+    (tmp_path / "photos" / "heavy.jpg").write_bytes(content + bytes(folder.PHOTO_BYTES - len(content)))
+    assert classify_folder(tmp_path / "photos", tmp_path / "results.csv", client, silent) == (1, 0)
+    assert rows(tmp_path / "results.csv")["heavy.jpg"]["label"] == "dog"
+
+
 @pytest.mark.parametrize("words_before", range(1, 6))
 def test_an_interrupted_command_goes_on_where_it_stopped(
     client: TestClient, photos: Path, tmp_path: Path, words_before: int

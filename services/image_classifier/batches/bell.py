@@ -84,7 +84,7 @@ class Bell:
         """Ring as often as there is work and room; return in how many seconds to look again."""
         most = self._settings.batch_bells * self._settings.batch_chunk
         with self._database.read() as connection:
-            inputs = store.claimable(connection, now(), most)
+            inputs = store.claimable(connection, now(), most, timedelta(seconds=self._settings.batch_lease_s))
         if inputs == 0:
             return IDLE_S
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, insert, or_, select, update
 
 from services.image_classifier.batches.rules import (
     ATTEMPTS,
@@ -132,12 +132,17 @@ def open_for_work(connection: Connection, batch_id: str, at: datetime) -> None:
     )
 
 
-def claimable(connection: Connection, at: datetime, limit: int) -> int:
-    """Return how many inputs a worker could take now, counted up to `limit`."""
+def _is_due(at: datetime, lease: timedelta) -> ColumnElement[bool]:
+    # So far ahead nobody puts it: the clock was put back since.
+    return or_(inputs.c.claimable_at <= at, inputs.c.claimable_at > at + 10 * lease)
+
+
+def claimable(connection: Connection, at: datetime, limit: int, lease: timedelta) -> int:
+    """Return how many inputs a worker that takes them for `lease` could take now, counted up to `limit`."""
     some = (
         select(inputs.c.number)
         .join(batches, batches.c.id == inputs.c.batch_id)
-        .where(inputs.c.claimable_at <= at, batches.c.state.in_(UNFINISHED))
+        .where(_is_due(at, lease), batches.c.state.in_(UNFINISHED))
         .limit(limit)
         .subquery()
     )
@@ -151,7 +156,7 @@ def claim(connection: Connection, at: datetime, limit: int, lease: timedelta) ->
     after all others of its batch; one that has ATTEMPTS of them ends here as an error.
     """
     for row in _in_turn(connection):
-        _give_up(connection, row.id, at)
+        _give_up(connection, row.id, at, lease)
         found = _due(connection, row.id, at, lease, limit, suspects=False)
         found = found or _due(connection, row.id, at, lease, 1, suspects=True)
         if not found:
@@ -189,11 +194,9 @@ def _due(
     connection: Connection, batch_id: str, at: datetime, lease: timedelta, limit: int, *, suspects: bool
 ) -> list[Input]:
     attempted = inputs.c.attempts > 0 if suspects else inputs.c.attempts == 0
-    # So far ahead nobody puts it: the clock was put back since.
-    due = or_(inputs.c.claimable_at <= at, inputs.c.claimable_at > at + 10 * lease)
     rows = connection.execute(
         select(inputs.c.number, inputs.c.name)
-        .where(inputs.c.batch_id == batch_id, due, attempted)
+        .where(inputs.c.batch_id == batch_id, _is_due(at, lease), attempted)
         .order_by(inputs.c.number)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -201,10 +204,10 @@ def _due(
     return [Input(row.number, row.name) for row in rows]
 
 
-def _give_up(connection: Connection, batch_id: str, at: datetime) -> None:
+def _give_up(connection: Connection, batch_id: str, at: datetime, lease: timedelta) -> None:
     rows = connection.execute(
         select(inputs.c.number)
-        .where(inputs.c.batch_id == batch_id, inputs.c.claimable_at <= at, inputs.c.attempts >= ATTEMPTS)
+        .where(inputs.c.batch_id == batch_id, _is_due(at, lease), inputs.c.attempts >= ATTEMPTS)
         .with_for_update(skip_locked=True)
     )
     ended = [Result(row.number, error=GAVE_UP) for row in rows]

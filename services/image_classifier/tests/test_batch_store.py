@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, func, select
 
 from services.image_classifier.batches import store, views
 from services.image_classifier.batches.bell import forget_contents, remove
-from services.image_classifier.batches.rules import GAVE_UP, BatchState, Quota
+from services.image_classifier.batches.rules import ATTEMPTS, GAVE_UP, BatchState, Quota
 from services.image_classifier.batches.store import Claimed, NewBatch, OverQuota, Result
 from services.image_classifier.batches.tables import batches, contents, inputs, thumbnails
 from services.image_classifier.main import MIGRATIONS
@@ -85,7 +85,7 @@ def test_a_batch_that_is_still_received_is_neither_seen_nor_worked_on(database: 
     assert state(database) is None
     with database.read() as connection:
         assert views.newest(connection, 10, None) == []
-        assert store.claimable(connection, NOON, 10) == 0
+        assert store.claimable(connection, NOON, 10, LEASE) == 0
 
 
 def test_a_result_that_comes_again_changes_nothing(database: Database) -> None:
@@ -151,7 +151,13 @@ def test_clients_take_turns_whatever_each_has(database: Database) -> None:
 
 def test_a_clock_that_was_put_back_holds_up_nothing(database: Database) -> None:
     make(database, number=1, at=NOON + timedelta(days=1))
-    assert numbers(claim(database)) == [1]
+    for hours in range(0, -ATTEMPTS, -1):
+        with database.read() as connection:
+            at = NOON + timedelta(hours=hours)
+            assert store.claimable(connection, at, 10, LEASE) == 1  # else no bell would ring
+        assert numbers(claim(database, 3600 * hours)) == [1]
+    assert claim(database, -3600 * ATTEMPTS) is None
+    assert state(database) == ("done", 0, 1)
 
 
 def test_a_cancelled_batch_keeps_its_results_and_gets_no_more(database: Database) -> None:
@@ -215,7 +221,7 @@ def test_the_work_that_waits_is_counted_up_to_a_bound(database: Database) -> Non
     make(database, number=10)
 
     def claimable(connection: Connection, limit: int) -> int:
-        return store.claimable(connection, NOON, limit)
+        return store.claimable(connection, NOON, limit, LEASE)
 
     with database.read() as connection:
         assert claimable(connection, 100) == 10

@@ -64,8 +64,8 @@ model-version: .venv-train/.trains ## Make a model version of a run's CHECKPOINT
 evaluate: .venv-train/.trains ## Measure a model version: DATA=folder of photos, MODEL=folder; a report in JSON, and a page into OUT=build/evaluation
 	@$(PY_TRAIN) -m services.image_classifier.training.evaluate "$(DATA)" "$(MODEL)" --out "$(or $(OUT),build/evaluation)"
 
-model-report: .venv-train/.trains ## Write docs/model.md: REPORT=report.json of make evaluate, CURVE=curve.jsonl of the run
-	$(PY_TRAIN) -m services.image_classifier.training.model_report "$(or $(REPORT),build/evaluation/report.json)" "$(or $(CURVE),docs/model/curve.jsonl)" docs
+model-report: .venv-train/.trains ## Write docs/model.md: REPORT=report.json of make evaluate, CURVE=curve.jsonl of the run; HELD_OUT=report.json of one that left out sources
+	$(PY_TRAIN) -m services.image_classifier.training.model_report "$(or $(REPORT),build/evaluation/report.json)" "$(or $(CURVE),docs/model/curve.jsonl)" docs $(if $(HELD_OUT),--held-out "$(HELD_OUT)")
 
 model-speed: .venv-train/.trains ## Measure what each network costs in service, into docs/model/speed.json
 	@$(PY_TRAIN) -m services.image_classifier.training.speed --out docs/model/speed.json $(ARGS)

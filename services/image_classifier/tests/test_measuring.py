@@ -183,3 +183,9 @@ def test_the_model_report_says_what_the_page_says_and_shows_the_curve(answer: di
     text = (tmp_path / "docs" / "model.md").read_text()
     assert "| small | 4.3 | 1.23 | 1.00 |" in text
     assert "| small | 128 | 2 | 1.0 | 20 | 0.75 |" in text
+    write(out / "report.json", out / "curve.jsonl", tmp_path / "docs", out / "report.json")
+    assert "which had left out he whole" in (tmp_path / "docs" / "model.md").read_text()
+    answer["never_trained_on"] = {"sources": []}
+    (out / "nothing.json").write_text(json.dumps(answer))
+    with pytest.raises(ValueError, match="left no source out"):
+        write(out / "report.json", out / "curve.jsonl", tmp_path / "docs", out / "nothing.json")

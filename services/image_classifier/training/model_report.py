@@ -52,8 +52,13 @@ _HEADS: Final = {
 }
 
 
-def model_report(report: dict[str, Any], lines: list[dict[str, Any]], figures: Path) -> str:
-    """Give the text of docs/model.md; `figures` is the folder beside it with plots and other measurements."""
+def model_report(
+    report: dict[str, Any], lines: list[dict[str, Any]], figures: Path, earlier: dict[str, Any] | None = None
+) -> str:
+    """Give the text of docs/model.md; `figures` is the folder beside it with plots and other measurements.
+
+    `earlier` is the report of another run, which had left out whole sources that this one learnt from.
+    """
     trained_on = report["trained_on"]
     recipe = trained_on["recipe"]
     limits = report["thresholds"]["cat"]
@@ -81,6 +86,8 @@ def model_report(report: dict[str, Any], lines: list[dict[str, Any]], figures: P
     for name, head in _HEADS.items():
         if report["by"][name]:
             parts += [f"### {head}\n", _table(*groups_rows(report["by"][name]))]
+    if earlier is not None:
+        parts += [*_unseen(earlier)]
     flags = [(name, worded(row)) for name, row in report["quality"].items()]
     parts += [
         "### Quality flags on photos that a person can judge\n",
@@ -103,6 +110,29 @@ def model_report(report: dict[str, Any], lines: list[dict[str, Any]], figures: P
 
 def _elsewhere(report: dict[str, Any]) -> dict[str, Any]:
     return {"never trained on": report["never_trained_on"]} if "photos" in report["never_trained_on"] else {}
+
+
+def _unseen(earlier: dict[str, Any]) -> list[str]:
+    """Show how another run did on the sources that it had left out whole."""
+    recipe = earlier["trained_on"]["recipe"]
+    return [
+        "### Sources that a run never saw\n",
+        "The run that ships learnt from every source. How one does elsewhere was measured with another run"
+        f" ({recipe['network']}, {recipe['epochs']} epochs, {earlier['trained_on']['photos']} photos), which had left"
+        f" out {', '.join(earlier['never_trained_on']['sources'])} whole; they are rich in animals that are neither:\n",
+        _table(
+            *groups_rows(
+                {
+                    "its val": earlier["photos"],
+                    "all it never saw": earlier["never_trained_on"],
+                    **earlier["by"]["source_never_trained_on"],
+                }
+            )
+        ),
+        _table(*labels_rows(earlier["never_trained_on"])),
+        "Its false alarms by kind, val and the sources that it never saw together:\n",
+        _table(*hard_negatives_rows(earlier["hard_negatives"])),
+    ]
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -149,9 +179,15 @@ def _measured_elsewhere(figures: Path) -> list[str]:
     return parts
 
 
-def write(report: Path, curve_file: Path, docs: Path) -> None:
-    """Write docs/model.md and what it shows."""
+def write(report: Path, curve_file: Path, docs: Path, earlier: Path | None = None) -> None:
+    """Write docs/model.md and what it shows; `earlier` as in `model_report`.
+
+    Raises ValueError if the earlier run left no source out.
+    """
     measured = json.loads(report.read_text(encoding="utf-8"))
+    other = None if earlier is None else json.loads(earlier.read_text(encoding="utf-8"))
+    if other is not None and "photos" not in other["never_trained_on"]:
+        raise ValueError(f"{earlier} is of a run that left no source out, so it says nothing more")
     figures = docs / "model"
     figures.mkdir(parents=True, exist_ok=True)
     lines = [json.loads(line) for line in curve_file.read_text(encoding="utf-8").splitlines()]
@@ -159,7 +195,7 @@ def write(report: Path, curve_file: Path, docs: Path) -> None:
         (figures / f"{name}.svg").write_text(drawn, encoding="utf-8")
     if curve_file.resolve() != (figures / "curve.jsonl").resolve():
         shutil.copyfile(curve_file, figures / "curve.jsonl")
-    (docs / "model.md").write_text(model_report(measured, lines, figures), encoding="utf-8")
+    (docs / "model.md").write_text(model_report(measured, lines, figures, other), encoding="utf-8")
 
 
 def main() -> None:
@@ -168,8 +204,9 @@ def main() -> None:
     parser.add_argument("report", type=Path, help="report.json of an evaluation")
     parser.add_argument("curve", type=Path, help="curve.jsonl of the run")
     parser.add_argument("docs", type=Path, help="folder for model.md and model/")
+    parser.add_argument("--held-out", type=Path, help="report.json of a run that left out sources which this one saw")
     given = parser.parse_args()
-    write(given.report, given.curve, given.docs)
+    write(given.report, given.curve, given.docs, given.held_out)
 
 
 if __name__ == "__main__":

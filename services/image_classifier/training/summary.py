@@ -58,13 +58,17 @@ def _of_small_animals(frames: dict[str, Any]) -> list[str]:
             f" {_in_hundred(frames[kind]['unsure'])} unsure"
             for kind in shares
         )
-        told.append(f"In whole frames of 16:9, of 100 animals that take {each}.")
+        told.append(
+            f"In whole frames of 16:9, of 100 animals that take {each}. Where it misses an animal it mostly calls the"
+            " space empty: mount cameras close enough for an animal to fill a good part of the picture, or give a"
+            " space several."
+        )
     if "empty" in frames and "patch" in frames:
         alone, patched = (frames[kind]["labels"]["none"]["recall"] for kind in ("empty", "patch"))
         told.append(
             f"The same frames without an animal are called empty in {_in_hundred(alone)} of 100, and in"
-            f" {_in_hundred(patched)} with a piece of another room pasted in: so much of what it sees of pasted animals"
-            " is not the pasting."
+            f" {_in_hundred(patched)} with a piece of another room pasted in, so pasting alone is rarely taken for an"
+            " animal."
         )
     return told
 

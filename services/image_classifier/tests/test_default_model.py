@@ -96,6 +96,13 @@ def test_the_model_is_as_good_on_photos_as_its_manifest_says(model: ModelVersion
     assert accuracy == pytest.approx(stated, abs=0.05)  # 300 photos: three standard errors
 
 
+@needs_photos
+@pytest.mark.photos
+def test_hardly_any_photo_that_a_person_can_judge_is_flagged(model: ModelVersion) -> None:
+    flags = [decode(content, model.manifest.input_size).quality for _, content in photos(1000)]
+    assert np.mean([flag is not Quality.OK for flag in flags]) <= 0.005
+
+
 def test_neighbours_in_a_batch_never_change_a_probability(model: ModelVersion) -> None:
     random, size = np.random.default_rng(7), model.manifest.input_size
     pictures = [Picture(random.integers(0, 256, (size, size, 3), dtype=np.uint8), Quality.OK) for _ in range(64)]

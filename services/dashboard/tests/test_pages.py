@@ -262,6 +262,18 @@ def test_a_thumbnail_is_made_once_and_has_an_etag(app: FastAPI, browser: Browser
     assert first.headers["cache-control"].startswith("private")
 
 
+def test_a_photo_that_is_gone_or_broken_is_drawn_as_such_and_tried_once(
+    browser: Browser, services: FakeServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = browser(Role.VIEWER)
+    services.refuse[f"/v1/receipts/{receipt(3)}/image"] = (410, "removed by age")
+    assert client.get(f"/photos/{receipt(3)}/thumbnail").headers["content-type"] == "image/svg+xml"
+    monkeypatch.setattr("services.dashboard.tests.fake_services.jpeg", lambda: b"no photo")
+    answers = [client.get(f"/photos/{receipt(4)}/thumbnail") for _ in range(2)]
+    assert {answer.headers["content-type"] for answer in answers} == {"image/svg+xml"}
+    assert [asked[1] for asked in services.asked].count(f"/v1/receipts/{receipt(4)}/image") == 1
+
+
 def test_history_as_csv_never_runs_a_formula(browser: Browser) -> None:
     rows = list(csv.DictReader(io.StringIO(browser(Role.VIEWER).get("/history/stays.csv").text)))
     assert [row["note"] for row in rows] == ["'=SUM(A1)", "'=SUM(A1)"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from services.image_classifier.training.page import groups_rows, hard_negatives_rows, labels_rows, worded
+from services.image_classifier.training.photos import DRAWN
 from services.image_classifier.training.summary import curve, plots, sentences
 
 _INTENDED: Final = """
@@ -94,7 +95,8 @@ def model_report(
         _table(("flag", "share of photos"), flags),
         _LICENCES,
         "## How it was trained\n",
-        f"{trained_on['photos']} photos, {trained_on['calibration_photos']} more to calibrate; held out whole:"
+        f"{trained_on['photos']} pictures, {_drawn(trained_on)} of them drawn by the demo's renderer, {trained_on['calibration_photos']} photos more"
+        " to calibrate; held out whole:"
         f" {', '.join(trained_on['held_out_sources']) or 'no source'}. {recipe['network']} at {report['input_size']}"
         f" pixels, {recipe['epochs']} epochs, seed {recipe['seed']}"
         + (", beginning with the weights of an earlier run" if recipe["start_from"] else ", from scratch")
@@ -110,6 +112,10 @@ def model_report(
 
 def _elsewhere(report: dict[str, Any]) -> dict[str, Any]:
     return {"never trained on": report["never_trained_on"]} if "photos" in report["never_trained_on"] else {}
+
+
+def _drawn(trained_on: dict[str, Any]) -> int:
+    return int(trained_on.get("photos_of_source", {}).get(DRAWN, 0))
 
 
 def _unseen(earlier: dict[str, Any]) -> list[str]:

@@ -95,8 +95,8 @@ def model_report(
         _table(("flag", "share of photos"), flags),
         _LICENCES,
         "## How it was trained\n",
-        f"{trained_on['photos']} pictures, {_drawn(trained_on)} of them drawn by the demo's renderer, {trained_on['calibration_photos']} photos more"
-        " to calibrate; held out whole:"
+        f"{trained_on['photos']} pictures, {_drawn(trained_on)} of them drawn by the demo's renderer,"
+        f" {trained_on['calibration_photos']} photos more to calibrate; held out whole:"
         f" {', '.join(trained_on['held_out_sources']) or 'no source'}. {recipe['network']} at {report['input_size']}"
         f" pixels, {recipe['epochs']} epochs, seed {recipe['seed']}"
         + (", beginning with the weights of an earlier run" if recipe["start_from"] else ", from scratch")

@@ -97,7 +97,7 @@ def chances_of_best(arms: Sequence[tuple[int, int]]) -> list[float]:
     spread = [math.sqrt(a * b / ((a + b) ** 2 * (a + b + 1))) for a, b in shapes]
     low = max(0.0, min(a / (a + b) - 8 * s for (a, b), s in zip(shapes, spread, strict=True)))
     high = min(1.0, max(a / (a + b) + 8 * s for (a, b), s in zip(shapes, spread, strict=True)))
-    steps = min(4000, max(400, int(6 * (high - low) / min(spread))))
+    steps = min(2000, max(200, int(5 * (high - low) / min(spread))))
     width = (high - low) / steps
     grid = [low + (n + 0.5) * width for n in range(steps)]
     densities = []

@@ -55,6 +55,14 @@ def judge_canary(rules: Canary, stage: int, age_s: float, champion: Seen, candid
         return Verdict("wait", f"It bakes for {rules.bake_s - age_s:.0f} s more; {frames} frames are compared.")
     if frames < rules.least_frames:
         return Verdict("wait", f"It has {frames} compared frames of the {rules.least_frames} that a stage needs.")
+    different = candidate.compared - candidate.agreed
+    worst = bounds(different, candidate.compared, rules.alpha)[1]
+    if candidate.compared and worst > rules.disagreement:
+        return Verdict(
+            "wait",
+            f"It disagrees on {different} of {candidate.compared} frames, which may still mean {worst:.0%}; "
+            f"it goes on once that is under {rules.disagreement:.0%}.",
+        )
     share = rules.stages[stage]
     if stage + 1 < len(rules.stages):
         return Verdict("advance", f"All guard rails held at {share:.0%} over {frames} frames.")

@@ -217,6 +217,30 @@ class Classifier(Client):
         answer = await self._send(person, "POST", "/v1/predictions", content=image, headers=headers, timeout=20)
         return self._read(answer, shapes.Prediction)
 
+    async def rollout(self, person: Person) -> shapes.Rollout:
+        """Return the rollout in force."""
+        return await self._get(person, "/v1/rollout", shapes.Rollout)
+
+    async def report(self, person: Person) -> shapes.RolloutReport:
+        """Return its evidence."""
+        return await self._get(person, "/v1/rollout/report", shapes.RolloutReport)
+
+    async def changes(self, person: Person, most: int) -> list[shapes.Rollout]:
+        """Return the newest changes of the rollout."""
+        return await self._list(person, "/v1/rollout/revisions", shapes.Rollout, most)
+
+    async def versions(self, person: Person) -> list[shapes.ModelVersion]:
+        """Return the model versions that there are."""
+        return await self._list(person, "/v1/models", shapes.ModelVersion, 200)
+
+    async def put_rollout(self, person: Person, body: dict[str, object]) -> None:
+        """Put a rollout in force."""
+        await self._send(person, "PUT", "/v1/rollout", json=body)
+
+    async def undo_rollout(self, person: Person, reason: str) -> None:
+        """Take the last change of the rollout back."""
+        await self._send(person, "POST", "/v1/rollout/undo", json={"reason": reason})
+
 
 class Aggregation(Client):
     """aggregation: spaces, what is in them, and what people decide."""

@@ -20,6 +20,7 @@ from services.dashboard.pages import (
     health,
     history,
     login,
+    models,
     now,
     people,
     photos,
@@ -37,7 +38,7 @@ from shared.tokens import Keyring, Role
 
 FOLDER = Path(__file__).parent
 DESCRIPTION = "The operators' page. Made for browsers: programs use the other services."
-PAGES = (now, space, review, try_photo, batches, history, health, setup, people, login, photos)
+PAGES = (now, space, review, try_photo, batches, history, health, models, setup, people, login, photos)
 
 
 def create_app(settings: Settings, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:

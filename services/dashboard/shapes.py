@@ -286,3 +286,46 @@ class Retention(Shape):
 
     image_days: float
     row_days: float
+
+
+class Rollout(Shape):
+    """A revision of the rollout."""
+
+    revision: int
+    strategy: str
+    author: str
+    reason: str
+    since: datetime | None = None
+
+
+class VariantReport(Shape):
+    """What a version in use did."""
+
+    model: str
+    version: str
+    role: str
+    share: float
+    decisions: int = 0
+    counted: int = 0
+    errors: int = 0
+    late: int = 0
+    agreement: float | None = None
+    corrections: int = 0
+    correct: int = 0
+    latency_p95_seconds: float | None = None
+
+
+class RolloutReport(Shape):
+    """The evidence of the rollout in force, and what follows from it."""
+
+    variants: list[VariantReport]
+    reason: str
+
+
+class ModelVersion(Shape):
+    """A model version; `default` is the one that is trusted."""
+
+    name: str
+    version: str
+    state: str = "ready"
+    default: bool = False

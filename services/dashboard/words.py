@@ -31,8 +31,17 @@ PLACES = (
     Place("/batches", "batches", _("Batches")),
     Place("/history", "history", _("History")),
     Place("/health", "health", _("Health")),
+    Place("/models", "repeat", _("Models"), on_phone=False),
     Place("/setup", "setup", _("Set-up"), below=("/cameras",)),
 )
+STRATEGY = {
+    "single": _("One version"),
+    "silent": _("Watching silently"),
+    "ab": _("Compared by camera"),
+    "canary": _("Step by step"),
+    "bandit": _("The best more often"),
+}
+PART = {"champion": _("trusted"), "candidate": _("on trial")}
 OCCUPANCY = {
     "cat": _("Cat"),
     "dog": _("Dog"),
@@ -160,6 +169,14 @@ class Words:
 
     def service(self, key: str) -> str:
         return self._word(SERVICE, key)
+
+    def strategy(self, key: str) -> str:
+        """Return how versions share the photos."""
+        return self._word(STRATEGY, key)
+
+    def part(self, key: str) -> str:
+        """Return the role of a version."""
+        return self._word(PART, key)
 
     def done(self, key: str) -> str:
         return self._word(DONE, key) if key in DONE else ""

@@ -134,6 +134,17 @@ class FakeServices:
     def _route(self, method: str, path: str, caller: Identity, body: Any) -> httpx.Response:
         if method != "GET":
             return self._change(method, path, caller)
+        rollout = {"revision": 3, "strategy": "canary", "author": "marta", "reason": "<try>", "since": at(5)}
+        variant = {"model": "huella", "version": "1", "role": "champion", "share": 0.75, "decisions": 40}
+        judged = {"agreement": 0.9, "corrections": 4, "correct": 3, "latency_p95_seconds": 0.004}
+        rollouts: dict[str, Any] = {
+            "/v1/rollout": rollout,
+            "/v1/rollout/report": {"variants": [variant | judged], "reason": "It bakes."},
+            "/v1/rollout/revisions": {"items": [rollout], "next": None},
+            "/v1/models": {"items": [{"name": "huella", "version": "1", "default": True}], "next": None},
+        }
+        if path in rollouts:
+            return httpx.Response(200, json=rollouts[path])
         lists = {
             "/v1/cameras": self.cameras,
             "/v1/stays": self.stays,
@@ -208,7 +219,7 @@ class FakeServices:
             return httpx.Response(200, json={**prediction, "model": "huella", "version": "1"})
         if path == "/v1/batches" and caller.may(Role.OPERATOR):
             return httpx.Response(202, json={"id": "b1", "state": "queued", "total": 2})
-        admins = path.startswith(("/v1/cameras", "/v1/spaces")) and method != "PATCH"
+        admins = path.startswith(("/v1/cameras", "/v1/spaces", "/v1/rollout")) and method != "PATCH"
         if not caller.may(Role.ADMIN if admins else Role.OPERATOR):
             return httpx.Response(403, json={"detail": "role"})
         known = any(path == f"/v1/cameras/{camera['camera_id']}" for camera in self.cameras)

@@ -16,7 +16,7 @@ from shared.tokens import Role
 
 PAGES = (
     *("/", "/spaces/k1", "/review", "/try", "/batches", "/batches/b1", "/history", "/health", "/setup"),
-    *("/cameras/door", "/people", "/me"),
+    *("/models", "/cameras/door", "/people", "/me"),
 )
 
 

@@ -30,7 +30,11 @@ async def change_rollout(request: Request, admin: Admin, form: Form, parts: Part
     variants = [
         {"model": name.partition("/")[0], "version": name.partition("/")[2], "role": role} for name, role in chosen
     ]
-    body = {"strategy": text(form, "strategy", 16), "variants": variants, "reason": text(form, "reason", 500)}
+    body: dict[str, object] = {
+        "strategy": text(form, "strategy", 16),
+        "variants": variants,
+        "reason": text(form, "reason", 500),
+    }
     try:
         await parts.classifier.put_rollout(admin.person, body)
     except Refused as error:

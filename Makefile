@@ -43,6 +43,9 @@ bench: .venv/.tests $(if $(RIVALS),.venv-rivals/.serves) ## Measure speed and co
 profile: .venv/.tests ## Say where each process's time goes; flame graphs in build/profile; ARGS=--gil
 	$(PY) -m tests.benchmarks.profile $(ARGS)
 
+bench-batches: .venv/.tests ## Measure what batches cost beside the bare loop, and what they take from cameras; ARGS
+	$(PY) -m tests.benchmarks.batches $(ARGS)
+
 bench-latency: .venv/.tests ## Measure the time from a camera's PUT to the status that shows it
 	$(PY) -m tests.benchmarks.latency
 
@@ -99,4 +102,4 @@ clean: ## Remove the environments and caches; the data in .huella stays
 .venv-rivals/.serves: tests/benchmarks/requirements-rivals.txt
 	@deploy/local/setup .venv-rivals $< && touch $@
 
-.PHONY: help demo classify up token setup test check contracts bench profile bench-latency bench-agent bench-page screenshots train model-version evaluate model-report model-speed compare test-training setup-train compose-up test-containers lock clean
+.PHONY: help demo classify up token setup test check contracts bench profile bench-batches bench-latency bench-agent bench-page screenshots train model-version evaluate model-report model-speed compare test-training setup-train compose-up test-containers lock clean

@@ -1,0 +1,144 @@
+"""`make bench-batches`: what batches cost beside the bare loop, and what they take from cameras.
+
+The cost is CPU time, since that is what a busy machine does not falsify; both works take turns. The latency is from a
+camera's PUT to the status that shows it, without a batch and beside one that never ends.
+"""
+
+import argparse
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+from rich.table import Table
+
+from services.image_classifier.batches import store, work
+from services.image_classifier.batches.rules import Quota
+from services.image_classifier.decode import decode
+from services.image_classifier.main import MIGRATIONS
+from services.image_classifier.model_version import DEFAULT_FOLDER, ModelVersion
+from services.image_classifier.settings import Settings
+from shared import logs
+from shared.database import Database, migrate, now
+from shared.testing import wait_until
+from tests import batches
+from tests.benchmarks.frames import frames
+from tests.benchmarks.latency import measure
+from tests.system import System, running_system
+
+INPUTS, BARE_BATCH = 192, 16
+SHARE_GOAL, LATENCY_GOAL = 0.8, 2.0
+WITHOUT_BOUND = Quota(10**6, 10**9, 10**15)
+
+
+def no_fetch(_: Sequence[str]) -> NoReturn:
+    raise AssertionError("nothing is fetched")
+
+
+def cost(rounds: int) -> tuple[float, float]:
+    """Return the least CPU ms an image: of the bare loop (decode, one forward pass for 16), and of a worker."""
+    photos, model = frames(), ModelVersion.load(DEFAULT_FOLDER)
+    size, settings = model.manifest.input_size, Settings()
+    tools = work.Tools(
+        model=lambda: model,
+        decode=decode,
+        fetch=no_fetch,
+        cameras_wait=lambda: False,
+        chunk=settings.batch_chunk,
+        lease=timedelta(minutes=5),
+    )
+    bare, worked = [], []
+    with tempfile.TemporaryDirectory(prefix="huella-bench-") as folder:
+        url = f"sqlite:///{folder}/bench.db"
+        migrate(url, MIGRATIONS)
+        database = Database(url)
+        for number in range(rounds):
+            _fill(database, f"batch-{number}", photos)
+            began = time.process_time()
+            while work.classify_batches(database, tools):
+                pass
+            worked.append(time.process_time() - began)
+            began = time.process_time()
+            for start in range(0, INPUTS, BARE_BATCH):
+                model.predict([decode(photos[(start + n) % len(photos)], size) for n in range(BARE_BATCH)])
+            bare.append(time.process_time() - began)
+        database.close()
+    return min(bare) * 1000 / INPUTS, min(worked) * 1000 / INPUTS
+
+
+def _fill(database: Database, batch_id: str, photos: Sequence[bytes]) -> None:
+    names = [str(number) for number in range(1, INPUTS + 1)]
+    new = store.NewBatch(batch_id, "bench", store.UPLOAD, names, 0)
+    database.write(lambda c: store.create(c, new, WITHOUT_BOUND, now()))
+    for start in range(1, INPUTS + 1, len(photos)):
+        some = {start + n: photo for n, photo in enumerate(photos)}
+        database.write(lambda c, some=some: store.add_contents(c, batch_id, some))  # type: ignore[misc]  # bound now
+    database.write(lambda c: store.open_for_work(c, batch_id, now()))
+
+
+@contextmanager
+def endless_batches(system: System) -> Iterator[None]:
+    """Keep a batch unfinished for the length of a `with`."""
+    ended, photos = threading.Event(), frames()
+    files = {f"{n}.jpg": photos[n % len(photos)] for n in range(500)}
+
+    def send() -> None:
+        while not ended.is_set():
+            batch = batches.send(system, files)
+            while not ended.wait(0.2) and len(files) - batches.ended(system, batch) > 150:
+                pass
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        wait_until("a batch is worked on", lambda: _worked_on(system), 120)
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _worked_on(system: System) -> bool:
+    return any(item["done"] for item in system.items(system.classifier, "/v1/batches"))
+
+
+def latency(rounds: int) -> tuple[list[float], list[float]]:
+    """Return the milliseconds from PUT to visible: without a batch, and beside one."""
+    idle: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="huella-bench-") as folder, running_system(Path(folder)) as system:
+        idle += measure(system, rounds // 2, "before")[1]
+        with endless_batches(system):
+            beside = measure(system, rounds, "beside")[1]
+        for item in list(system.items(system.classifier, "/v1/batches")):
+            system.classifier.delete(f"/v1/batches/{item['id']}", timeout=60).raise_for_status()
+        idle += measure(system, rounds - rounds // 2, "after")[1]
+    return idle, beside
+
+
+def main() -> None:
+    """Measure and print; exits with 1 if a goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=40)
+    rounds = parser.parse_args().rounds
+    logs.configure("bench", "json", "error")
+    bare, worked = cost(max(3, rounds // 5))
+    idle, beside = latency(rounds)
+    share, slower = bare / worked, statistics.median(beside) / statistics.median(idle)
+    table = Table("what", "without a batch", "with", "ratio", "goal", title="Batches")
+    table.add_row("CPU ms an image", f"{bare:.2f}", f"{worked:.2f}", f"{share:.2f}", f"at least {SHARE_GOAL}")
+    medians = (f"{statistics.median(times):.0f}" for times in (idle, beside))
+    table.add_row("PUT to visible, median ms", *medians, f"{slower:.2f}", f"at most {LATENCY_GOAL}")
+    p95 = [statistics.quantiles(times, n=20)[-1] for times in (idle, beside)]
+    table.add_row("PUT to visible, p95 ms", *(f"{value:.0f}" for value in p95), f"{p95[1] / p95[0]:.2f}", "")
+    Console(width=120).print(table)
+    raise SystemExit(0 if share >= SHARE_GOAL and slower <= LATENCY_GOAL else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -57,10 +57,11 @@ def run(settings: Settings, decode: Decode = decode) -> None:
     lineup = Lineup(settings, database, journal, candidates=True)
     app = create_celery("image_classifier", settings.broker_url)
     redis = create_redis(settings.broker_url)
+    token = ServiceToken(Signer(settings.keys_folder, "image_classifier"), "camera_ingest")
     fetch = partial(
         images.fetch,
         images.create_client(settings.fetch_timeout_s),
-        ServiceToken(Signer(settings.keys_folder, "image_classifier"), "camera_ingest"),
+        token,
         deadline_s=settings.fetch_deadline_s,
         image_bytes=settings.image_bytes,
     )
@@ -76,7 +77,15 @@ def run(settings: Settings, decode: Decode = decode) -> None:
     batch_tools = work.Tools(
         model=lambda: lineup.champion,
         decode=decode,
-        fetch=partial(fetch, f"{settings.ingest_url}/v1/images", settled=True),
+        fetch=partial(
+            images.fetch,
+            images.create_client(min(settings.fetch_timeout_s, settings.batch_lease_s / 4)),
+            token,
+            f"{settings.ingest_url}/v1/images",
+            deadline_s=min(settings.fetch_deadline_s, settings.batch_lease_s / 4),
+            image_bytes=settings.image_bytes,
+            settled=True,
+        ),
         # While the broker does not answer no camera's frame can be waiting in it.
         cameras_wait=lambda: bool(messages_waiting(redis, CLASSIFY_FRAMES)),
         chunk=settings.batch_chunk,

@@ -23,7 +23,6 @@ log = structlog.get_logger(__name__)
 BUSY_S, IDLE_S = 0.05, 1.0
 CLEAR_EVERY_S = 60.0
 RECEIVED_WITHIN = timedelta(hours=1)
-FORSAKEN_AFTER = timedelta(days=1)
 ENDED = (BatchState.DONE, BatchState.CANCELLED, BatchState.FAILED)
 
 
@@ -103,16 +102,12 @@ class Bell:
         return BUSY_S
 
     def clear(self, at: datetime) -> None:
-        """Fail what could not go on for a day, and remove what was not received whole, is removed, or is too old."""
+        """Remove what was not received whole, is removed, or is too old. What waits may wait, however long."""
         write, read = self._database.write, self._database.read
         with read() as connection:
-            forsaken = store.ids(connection, UNFINISHED, at - FORSAKEN_AFTER, "progress_at")
             old = store.ids(connection, ENDED, at - timedelta(days=self._settings.batch_days), "finished_at")
             broken = store.ids(connection, [store.RECEIVING], at - RECEIVED_WITHIN)
             metrics.WAITING.set(len(store.ids(connection, UNFINISHED, at)))
-        for batch_id in forsaken:
-            if write(lambda connection, one=batch_id: store.stop(connection, one, BatchState.FAILED, at)):  # type: ignore[misc]  # bound now
-                log.error("batch failed: for a day nothing of it could be done", batch=batch_id)
         for batch_id in old:
             write(lambda connection, one=batch_id: store.hide(connection, one))  # type: ignore[misc]  # bound now
         with read() as connection:

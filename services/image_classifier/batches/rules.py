@@ -9,7 +9,7 @@ from typing import Final
 INPUTS_LIMIT: Final = 1000
 NAME_LIMIT: Final = 255
 ATTEMPTS: Final = 3
-GAVE_UP: Final = f"gave up after {ATTEMPTS} attempts: each one ended the worker that made it"
+WORKER_ENDED: Final = "the worker that made the last one ended"
 
 ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst", ".jar", ".cab", ".iso")
 _MAGICS: Final = (
@@ -27,7 +27,7 @@ _LITTER: Final = (".ds_store", "thumbs.db", "desktop.ini")
 
 
 class BatchState(StrEnum):
-    """What a batch is at; `FAILED` is one whose inputs could not be had for a day."""
+    """What a batch is at; none becomes `FAILED`, as inputs fail one by one, but callers were told of the word."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -37,6 +37,11 @@ class BatchState(StrEnum):
 
 
 UNFINISHED: Final = (BatchState.QUEUED, BatchState.RUNNING)
+
+
+def gave_up(reason: str | None) -> str:
+    """Return the error of an input without an attempt left; `reason` is what ended the last, None if its worker did."""
+    return f"gave up after {ATTEMPTS} attempts: {reason or WORKER_ENDED}"
 
 
 def name_problem(name: str) -> str | None:

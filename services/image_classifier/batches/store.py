@@ -12,12 +12,12 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, inser
 
 from services.image_classifier.batches.rules import (
     ATTEMPTS,
-    GAVE_UP,
     UNFINISHED,
     BatchState,
     Held,
     Quota,
     Waiting,
+    gave_up,
     over_quota,
     turns,
 )
@@ -164,7 +164,7 @@ def claim(connection: Connection, at: datetime, limit: int, lease: timedelta) ->
         connection.execute(
             update(inputs)
             .where(inputs.c.batch_id == row.id, inputs.c.number.in_([one.number for one in found]))
-            .values(claimable_at=at + lease, attempts=inputs.c.attempts + 1)
+            .values(claimable_at=at + lease, attempts=inputs.c.attempts + 1, error=None)
         )
         connection.execute(
             update(batches)
@@ -206,11 +206,11 @@ def _due(
 
 def _give_up(connection: Connection, batch_id: str, at: datetime, lease: timedelta) -> None:
     rows = connection.execute(
-        select(inputs.c.number)
+        select(inputs.c.number, inputs.c.error)
         .where(inputs.c.batch_id == batch_id, _is_due(at, lease), inputs.c.attempts >= ATTEMPTS)
         .with_for_update(skip_locked=True)
     )
-    ended = [Result(row.number, error=GAVE_UP) for row in rows]
+    ended = [Result(row.number, error=gave_up(row.error)) for row in rows]
     if ended:
         finish(connection, batch_id, ended, at)
 
@@ -234,13 +234,17 @@ def put_back(connection: Connection, batch_id: str, numbers: Sequence[int], at: 
     )
 
 
-def try_again(connection: Connection, batch_id: str, numbers: Sequence[int], at: datetime) -> None:
-    """Have inputs tried again from `at` on, each alone; what happened counts as an attempt."""
-    connection.execute(
-        update(inputs)
-        .where(inputs.c.batch_id == batch_id, inputs.c.number.in_(numbers), inputs.c.claimable_at.is_not(None))
-        .values(claimable_at=at)
-    )
+def try_again(connection: Connection, batch_id: str, reasons: Mapping[int, str], at: datetime) -> None:
+    """Have inputs tried again from `at` on, each alone; what happened counts as an attempt.
+
+    `reasons` says by number what ended it, for the error of those that have no attempt left.
+    """
+    for number, reason in sorted(reasons.items()):
+        connection.execute(
+            update(inputs)
+            .where(inputs.c.batch_id == batch_id, inputs.c.number == number, inputs.c.claimable_at.is_not(None))
+            .values(claimable_at=at, error=reason)
+        )
 
 
 def finish(connection: Connection, batch_id: str, results: Sequence[Result], at: datetime) -> int:

@@ -19,7 +19,7 @@ batches = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("served_at", Instant),  # when a worker last took inputs of it
-    Column("progress_at", Instant, nullable=False),  # when an input last ended
+    Column("progress_at", Instant, nullable=False),  # when an input last ended; nothing is decided by it
     Column("finished_at", Instant),
     Index("batches_by_state", "state", "client"),
 )
@@ -40,7 +40,7 @@ inputs = Table(
     Column("quality", String(32)),
     Column("model", String(64)),
     Column("version", String(64)),
-    Column("error", Text),
+    Column("error", Text),  # before the end: what ended the last attempt, null if that ended its worker
     Column("ended_at", Instant),
     Index("batch_inputs_claimable", "claimable_at"),
     Index("batch_inputs_of_batch", "batch_id", "claimable_at"),

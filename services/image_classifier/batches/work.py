@@ -7,8 +7,8 @@ functions that cameras' frames go through.
 
 import time
 from collections import Counter as Tally
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from datetime import timedelta
 from io import BytesIO
@@ -29,9 +29,10 @@ from shared.database import Database, now
 log = structlog.get_logger(__name__)
 
 PART = 8
-"""Inputs predicted together; after each part the worker looks whether a camera waits."""
+"""Inputs predicted together, at most."""
 LONGEST_S = 5.0
-"""Time after which a worker writes what it has, and gives back the rest; well under the lease."""
+"""Time after which a worker writes what it has, and gives back the rest, if a quarter of the lease is not less."""
+NOBODYS = "a-receipt-of-no-frame"
 LATER = timedelta(seconds=15)
 ERROR_LIMIT = 200
 THUMBNAIL_QUALITY = 70
@@ -42,7 +43,8 @@ class Tools:
     """What a worker needs for batches.
 
     `model` gives the model version in use, `fetch(receipts)` opens images at camera_ingest, and `cameras_wait` says
-    whether a chunk of frames is in the queue. A worker takes `chunk` inputs at a time and has them for `lease`.
+    whether a chunk of frames is in the queue. A worker takes `chunk` inputs at a time and has them for `lease`; it
+    begins nothing after a quarter of that, and `fetch` must give up after another, so nobody takes what it still has.
     """
 
     model: Callable[[], ModelVersion]
@@ -70,15 +72,25 @@ def classify_batches(database: Database, tools: Tools) -> int:
 
 def _work(database: Database, tools: Tools, claimed: Claimed) -> int:
     started = time.perf_counter()
+    longest_s = min(LONGEST_S, tools.lease.total_seconds() / 4)
     model = tools.model()
-    outcome = _Outcome([], [], [])
+    outcome = _Outcome([], [], {}, {})
     rest = list(claimed.inputs)
+
+    def must_end() -> bool:
+        return tools.cameras_wait() or time.perf_counter() - started > longest_s
+
     while rest:
         part, rest = rest[:PART], rest[PART:]
-        _predict_part(database, tools, model, claimed, part, outcome)
-        if rest and (tools.cameras_wait() or time.perf_counter() - started > LONGEST_S):
-            metrics.YIELDS.inc()
+        left, goes_on = _predict_part(database, tools, model, claimed, part, outcome, must_end)
+        rest = left + rest
+        if not goes_on:
             break
+    if outcome.later:  # camera_ingest is away: the rest would only wait for it as long
+        outcome.later.extend(one.number for one in rest)
+        rest = []
+    if rest:
+        metrics.YIELDS.inc()
     given_back = [one.number for one in rest]
 
     def write(connection: Connection) -> int:
@@ -87,8 +99,8 @@ def _work(database: Database, tools: Tools, claimed: Claimed) -> int:
             store.put_back(connection, claimed.batch_id, given_back, at)
         if outcome.later:
             store.put_back(connection, claimed.batch_id, outcome.later, at + LATER)
-        if outcome.again:
-            store.try_again(connection, claimed.batch_id, outcome.again, at)
+        store.try_again(connection, claimed.batch_id, outcome.again, at)
+        store.try_again(connection, claimed.batch_id, outcome.again_later, at + LATER)
         return store.finish(connection, claimed.batch_id, outcome.results, at)
 
     ended = database.write(write)
@@ -100,7 +112,7 @@ def _work(database: Database, tools: Tools, claimed: Claimed) -> int:
         **outcomes,
         given_back=len(given_back),
         later=len(outcome.later),
-        again=len(outcome.again),
+        again=len(outcome.again) + len(outcome.again_later),
         ms=round(1000 * (time.perf_counter() - started)),
     )
     return ended
@@ -108,11 +120,16 @@ def _work(database: Database, tools: Tools, claimed: Claimed) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What became of the inputs of a chunk: results, and the numbers of those to try later or again at once, alone."""
+    """What became of the inputs of a chunk.
+
+    `results`; the numbers of those that could not be had and are asked for `later`, which was no attempt; and those to
+    try `again`, or `again_later`, each alone, with the reason.
+    """
 
     results: list[Result]
     later: list[int]
-    again: list[int]
+    again: dict[int, str]
+    again_later: dict[int, str]
 
 
 def _predict_part(
@@ -122,36 +139,58 @@ def _predict_part(
     claimed: Claimed,
     part: Sequence[Input],
     outcome: _Outcome,
-) -> None:
+    must_end: Callable[[], bool],
+) -> tuple[list[Input], bool]:
+    """Predict a part up to the input after which `must_end`; return those not looked at, and whether to go on."""
     pictures: dict[int, Picture] = {}
     seen: set[int] = set()
+    left: list[Input] = []
+    goes_on = True
     read = _fetched if claimed.source == store.RECEIPTS else _kept
     try:
-        for number, content in read(database, tools, claimed.batch_id, part):
-            seen.add(number)
-            if isinstance(content, str):
-                outcome.results.append(Result(number, error=content))
-                continue
-            decoded = _decode(tools.decode, content, model, number)
-            if isinstance(decoded, Picture):
-                pictures[number] = decoded
-            elif decoded is None:
-                outcome.again.append(number)
-            else:
-                outcome.results.append(decoded)
+        with closing(read(database, tools, claimed.batch_id, part)) as found:
+            for number, content in found:
+                seen.add(number)
+                if isinstance(content, str):
+                    outcome.results.append(Result(number, error=content))
+                else:
+                    _decode(tools.decode, content, model, number, pictures, outcome)
+                # A heavy photo takes a second: whoever waits is not to wait for eight.
+                if must_end():
+                    left = [one for one in part if one.number not in seen]
+                    goes_on = False
+                    break
     except FetchFailed as error:
-        metrics.FAILURES.labels("fetch").inc()
-        log.warning("images not received; they are asked for again later", reason=str(error))
-        outcome.later.extend(one.number for one in part if one.number not in seen)
+        goes_on = False
+        _not_fetched(tools, [one.number for one in part if one.number not in seen], error, outcome)
     for number, prediction in zip(pictures, predict_each(model, list(pictures.values())), strict=True):
         if isinstance(prediction, Exception):
             log.error("model failed", input=number, kind=type(prediction).__name__, error=str(prediction)[:200])
-            outcome.again.append(number)
+            outcome.again[number] = f"the model failed ({type(prediction).__name__})"
         else:
             outcome.results.append(_result(number, prediction, pictures[number], model))
+    return left, goes_on
 
 
-def _kept(database: Database, tools: Tools, batch_id: str, part: Sequence[Input]) -> Iterator[tuple[int, bytes | str]]:
+def _not_fetched(tools: Tools, numbers: Sequence[int], error: FetchFailed, outcome: _Outcome) -> None:
+    """Put off inputs whose images did not come; it counts as an attempt if camera_ingest answers otherwise.
+
+    So while camera_ingest is away inputs wait as long as that takes, and one that breaks its answers ends as an error.
+    """
+    metrics.FAILURES.labels("fetch").inc()
+    try:
+        with tools.fetch([NOBODYS]):
+            answers = True
+    except FetchFailed:
+        answers = False
+    log.warning("images not received; they are asked for again later", reason=str(error), others_are=answers)
+    if answers:
+        outcome.again_later.update(dict.fromkeys(numbers, f"its image could not be had: {error}"[:ERROR_LIMIT]))
+    else:
+        outcome.later.extend(numbers)
+
+
+def _kept(database: Database, tools: Tools, batch_id: str, part: Sequence[Input]) -> Generator[tuple[int, bytes | str]]:
     """Give the bytes of uploaded inputs; those of a batch that was cancelled meanwhile are gone."""
     with database.read() as connection:
         found = store.read_contents(connection, batch_id, [one.number for one in part])
@@ -160,7 +199,7 @@ def _kept(database: Database, tools: Tools, batch_id: str, part: Sequence[Input]
 
 def _fetched(
     database: Database, tools: Tools, batch_id: str, part: Sequence[Input]
-) -> Iterator[tuple[int, bytes | str]]:
+) -> Generator[tuple[int, bytes | str]]:
     """Give the bytes of receipts' images, or why there are none. Raises FetchFailed."""
     numbers = {one.name: one.number for one in part}
     missing = set(numbers)
@@ -174,16 +213,19 @@ def _fetched(
         yield numbers[receipt], "its image is not kept any more" if known else "camera_ingest does not know it"
 
 
-def _decode(decode: Decode, content: bytes, model: ModelVersion, number: int) -> Picture | Result | None:
-    """Return the picture, the error with which the input ends, or None to try it again."""
+def _decode(
+    decode: Decode, content: bytes, model: ModelVersion, number: int, pictures: dict[int, Picture], outcome: _Outcome
+) -> None:
+    """Add the picture to `pictures`, or to `outcome` why there is none."""
+    manifest = model.manifest
     try:
-        return decode(content, model.manifest.input_size)
+        pictures[number] = decode(content, manifest.input_size)
     except UndecodableImage as error:
-        manifest = model.manifest
-        return Result(number, error=error.reason[:ERROR_LIMIT], model=manifest.name, version=manifest.version)
+        reason = error.reason[:ERROR_LIMIT]
+        outcome.results.append(Result(number, error=reason, model=manifest.name, version=manifest.version))
     except Exception as error:  # noqa: BLE001 - whatever one image does to its reader is no matter of its neighbours
         log.error("decoding failed", input=number, kind=type(error).__name__, error=str(error)[:200])
-        return None
+        outcome.again[number] = f"decoding failed ({type(error).__name__})"
 
 
 def _result(number: int, prediction: Prediction, picture: Picture, model: ModelVersion) -> Result:

@@ -4,16 +4,18 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import chain
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Table, func, select
 
 from services.image_classifier.batches import store, views
-from services.image_classifier.batches.bell import forget_contents, remove
-from services.image_classifier.batches.rules import ATTEMPTS, GAVE_UP, BatchState, Quota
+from services.image_classifier.batches.bell import Bell, forget_contents, remove
+from services.image_classifier.batches.rules import ATTEMPTS, BatchState, Quota, gave_up
 from services.image_classifier.batches.store import Claimed, NewBatch, OverQuota, Result
 from services.image_classifier.batches.tables import batches, contents, inputs, thumbnails
 from services.image_classifier.main import MIGRATIONS
+from services.image_classifier.settings import Settings
 from shared.database import Database, migrate
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -122,7 +124,7 @@ def test_an_input_that_ends_its_worker_three_times_ends_as_an_error_and_its_neig
     assert claim(database, 90) is None
     assert state(database) == ("done", 1, 1)
     with database.read() as connection:
-        assert [row.error for row in views.ended(connection, "b1", 0, 10)] == [GAVE_UP, None]
+        assert [row.error for row in views.ended(connection, "b1", 0, 10)] == [gave_up(None), None]
 
 
 def test_what_is_given_back_was_no_attempt_however_often(database: Database) -> None:
@@ -137,8 +139,29 @@ def test_what_is_given_back_was_no_attempt_however_often(database: Database) -> 
 def test_what_is_tried_again_counts_and_is_alone(database: Database) -> None:
     make(database, number=2)
     claim(database)
-    database.write(lambda c: store.try_again(c, "b1", [1, 2], NOON))
+    database.write(lambda c: store.try_again(c, "b1", {1: "why", 2: "why"}, NOON))
     assert numbers(claim(database)) == [1]
+
+
+def test_an_input_that_fails_three_times_ends_with_the_reason_of_the_last(database: Database) -> None:
+    make(database, number=1)
+    for reason in ("one", "two", "three"):
+        assert numbers(claim(database)) == [1]
+        database.write(lambda c, reason=reason: store.try_again(c, "b1", {1: reason}, NOON))  # type: ignore[misc]  # bound now
+    assert claim(database) is None
+    with database.read() as connection:
+        assert [row.error for row in views.ended(connection, "b1", 0, 10)] == [gave_up("three")]
+
+
+def test_a_batch_that_waited_for_days_is_not_given_up(database: Database, tmp_path: Path) -> None:
+    make(database)
+    claim(database)
+    finish(database, [predicted(1)])
+    bell = Bell(database, Settings(data=tmp_path), waiting=lambda: 0, ring=lambda: None)
+    bell.clear(NOON + timedelta(days=40))
+    assert state(database) == ("running", 1, 0)
+    assert count(database, contents) == 3
+    assert numbers(claim(database, 40 * 86_400)) == [3, 4]
 
 
 def test_clients_take_turns_whatever_each_has(database: Database) -> None:

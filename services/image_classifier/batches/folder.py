@@ -50,12 +50,16 @@ class Job:
     files: dict[str, Stamp]
 
 
-def find_photos(folder: Path) -> tuple[list[Photo], dict[str, str]]:
-    """Return the files below `folder` in the order of their names, and those that can't be sent with the reason."""
+def find_photos(folder: Path, ours: Sequence[Path] = ()) -> tuple[list[Photo], dict[str, str]]:
+    """Return the files below `folder` in the order of their names, and those that can't be sent with the reason.
+
+    The files `ours`, which the command itself writes, are none of them.
+    """
     photos, refused = [], {}
+    passed_over = {path.resolve() for path in ours}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
-        if is_litter(name):
+        if is_litter(name) or path.resolve() in passed_over:
             continue
         problem = name_problem(name)
         try:
@@ -110,10 +114,18 @@ class Journal:
 
     def note(self, job: Job) -> None:
         """Remember a batch that was sent."""
-        with self.path.open("a") as file:
-            file.write(json.dumps({"batch": job.batch_id, "files": job.files}) + "\n")
+        with self.path.open("a+b") as file:
+            line = json.dumps({"batch": job.batch_id, "files": job.files}).encode() + b"\n"
+            if file.tell() and not self._ends_whole(file):
+                line = b"\n" + line  # else it would be one line with the one that was cut short
+            file.write(line)
             file.flush()
             os.fsync(file.fileno())
+
+    @staticmethod
+    def _ends_whole(file: IO[bytes]) -> bool:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
 
     def forget(self) -> None:
         """Remove the file, since the result is there."""
@@ -164,11 +176,12 @@ class Api:
             query["cursor"] = page["next"]
 
     def _ask(self, request: Callable[[], httpx.Response], missing: bool = False) -> httpx.Response:
-        deadline = time.monotonic() + AWAY_S
+        deadline: float | None = None
         while True:
             try:
                 answer = request()
             except httpx.TransportError as error:
+                deadline = deadline or time.monotonic() + AWAY_S  # not from the start: an upload may take as long
                 if time.monotonic() > deadline:
                     raise CannotGoOn(f"the classifier does not answer ({type(error).__name__})") from None
                 self._say("waiting for the classifier to answer")
@@ -177,6 +190,7 @@ class Api:
             if answer.is_success or (missing and answer.status_code == 404):
                 return answer
             detail = _detail(answer)
+            deadline = deadline or time.monotonic() + AWAY_S
             # 429: others or we have as much waiting as may be. That ends by itself, however long it takes.
             if answer.status_code == 429 or (
                 answer.status_code in (408, 502, 503, 504) and time.monotonic() < deadline
@@ -207,10 +221,11 @@ def classify_folder(
 
     `part` is how many photos make a batch. Raises CannotGoOn; what was done until then is not done again.
     """
-    photos, refused = find_photos(folder)
+    journal = Journal(out.with_name(out.name + ".jobs"))
+    photos, refused = find_photos(folder, [out, journal.path, _unfinished(out)])
     if not photos and not refused:
         raise CannotGoOn(f"there is no file in {folder}")
-    api, journal = Api(client, say), Journal(out.with_name(out.name + ".jobs"))
+    api = Api(client, say)
     running, done = _resume(api, journal, photos)
     sent = {name for job in [*running, *done] for name in job.files}
     parts = split([photo for photo in photos if photo.name not in sent], most=part)
@@ -275,9 +290,13 @@ def _error_row(name: str, reason: str) -> list[object]:
     return [csv_cell(name), *[""] * 6, reason]
 
 
+def _unfinished(out: Path) -> Path:
+    return out.with_name(out.name + ".new")
+
+
 def _write(out: Path, rows: Sequence[Sequence[object]]) -> None:
     """Write the result whole or not at all."""
-    new = out.with_name(out.name + ".new")
+    new = _unfinished(out)
     # A name that is no text to the system would stop the writing of all others.
     with new.open("w", newline="", errors="backslashreplace") as file:
         writer = csv.writer(file)

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from services.image_classifier import batch
 from services.image_classifier.batches import folder, work
-from services.image_classifier.batches.folder import CannotGoOn, classify_folder, find_photos, split
+from services.image_classifier.batches.folder import CannotGoOn, Job, Journal, classify_folder, find_photos, split
 from services.image_classifier.decode import decode
 from services.image_classifier.main import MIGRATIONS, create_app
 from services.image_classifier.model_version import ModelVersion
@@ -147,6 +147,29 @@ def test_a_journal_that_was_cut_in_the_middle_of_a_line_is_read(
 ) -> None:
     (tmp_path / "results.csv.jobs").write_text('{"batch": "01')
     assert classify_folder(photos, tmp_path / "results.csv", client, silent) == (13, 4)
+
+
+def test_what_is_noted_after_a_line_that_was_cut_is_found_again(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "jobs")
+    jobs = [Job("b1", {"a.jpg": (1, 2)}), Job("b2", {"b.jpg": (3, 4)})]
+    journal.note(jobs[0])
+    journal.path.write_text(journal.path.read_text() + '{"batch": "01')
+    journal.note(jobs[1])
+    assert journal.jobs() == jobs
+
+
+def test_the_result_may_lie_in_the_folder_and_is_no_photo(client: TestClient, photos: Path) -> None:
+    out = photos / "results.csv"
+    out.write_text("an older one")
+
+    def interrupting(text: str) -> None:
+        if text.startswith("10 of"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        classify_folder(photos, out, client, interrupting, part=4)
+    assert classify_folder(photos, out, client, silent, part=4) == (13, 4)
+    assert len(client.get("/v1/batches").json()["items"]) == 3
 
 
 def test_folders_are_split_by_number_and_by_bytes(photos: Path) -> None:

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from services.image_classifier.api.batch_shapes import BatchId, BatchPredictions, Parts, find, predicted
 from services.image_classifier.api.problems import problems
 from services.image_classifier.batches import views
-from services.image_classifier.batches.rules import csv_cell
+from services.image_classifier.batches.rules import UNFINISHED, csv_cell
 from shared.auth import Viewer
 from shared.database import Database
 from shared.problem import Problem
@@ -26,7 +26,7 @@ COLUMNS = ("input", "label", "cat", "dog", "quality", "model", "version", "error
     "",
     summary="What became of each input",
     response_model=BatchPredictions,
-    responses={200: {"content": {CSV: {"schema": {"type": "string"}}}}, **problems(401, 403, 404, 422)},
+    responses={200: {"content": {CSV: {"schema": {"type": "string"}}}}, **problems(401, 403, 404, 409, 422)},
 )
 def list_batch_predictions(
     batch_id: BatchId,
@@ -38,10 +38,14 @@ def list_batch_predictions(
 ) -> BatchPredictions | Response:
     """Inputs that ended, in the order of the batch; with `Accept: text/csv` all of them in one file.
 
-    While a batch runs its inputs may end in any order: ask again from the start when it is done. In CSV a name that a
+    While a batch runs its inputs may end in any order: ask again from the start when it is done; until then there is no
+    CSV. In it a name that a
     spreadsheet would take for a formula has a quote before it.
     """
-    find(parts.database, batch_id)
+    batch = find(parts.database, batch_id)
+    if CSV in accept.lower() and batch.state in UNFINISHED:
+        detail = f"This batch is {batch.state.value}. Ask for its CSV when it has ended, or for pages of JSON now."
+        raise Problem(409, "not-ended", detail, headers={"Retry-After": "5"})
     if CSV in accept.lower():
         headers = {"Content-Disposition": f'attachment; filename="batch-{batch_id}.csv"'}
         return StreamingResponse(_csv(parts.database, batch_id), media_type=CSV, headers=headers)

@@ -122,7 +122,7 @@ def read_zip(file: IO[bytes], limit: int) -> list[Incoming]:
     if sum(entry.file_size for entry in entries) > limit:
         raise too_large(limit)
     _check_apart(archive.infolist())
-    return [Incoming(entry.filename, entry.file_size, _reader(archive, entry)) for entry in entries]
+    return [Incoming(entry.orig_filename, entry.file_size, _reader(archive, entry)) for entry in entries]
 
 
 def _check_entry(entry: zipfile.ZipInfo) -> None:

@@ -28,6 +28,8 @@ from shared.messages import Identifier, Receipt
 from shared.problem import Problem, unavailable
 
 PIECE: Final = 1024 * 1024
+SLOWEST: Final = 16_000
+"""Bytes a second below which a sender is cut off: else a byte now and then would hold a place for ever."""
 JSON_BYTES: Final = 256 * 1024
 WRITTEN_AT_ONCE: Final = 4 * 1024 * 1024
 LONGEST_SPAN: Final = timedelta(days=366)
@@ -90,7 +92,7 @@ async def take(request: Request, parts: Batching, client: str) -> tuple[str, int
         detail = f"Send {ZIP}, {MULTIPART} or {JSON}, not {kind[:80] or 'a body of no type'}."
         raise Problem(415, "unsupported-media-type", detail)
     limit = parts.settings.batch_bytes
-    async with _place(parts):
+    async with _place(parts, client):
         with _room_on_disk(), TemporaryFile(dir=parts.settings.scratch) as file:
             if kind == MULTIPART:
                 form = Multipart(content_type, file)
@@ -104,11 +106,20 @@ async def take(request: Request, parts: Batching, client: str) -> tuple[str, int
 
 
 @asynccontextmanager
-async def _place(parts: Batching) -> AsyncIterator[None]:
+async def _place(parts: Batching, client: str) -> AsyncIterator[None]:
+    if parts.uploading[client] >= max(1, parts.settings.batch_uploads // 2):
+        detail = "You are sending as many batches at once as one client may. Send it again when one has arrived."
+        raise Problem(429, "too-many-batches", detail, headers={"Retry-After": "5"}, what="uploads")
     if parts.uploads.locked():
         raise unavailable("Too many batches are being received. Send it again shortly.", 5)
-    async with parts.uploads:
-        yield
+    parts.uploading[client] += 1
+    try:
+        async with parts.uploads:
+            yield
+    finally:
+        parts.uploading[client] -= 1
+        if not parts.uploading[client]:
+            del parts.uploading[client]
 
 
 async def _receive(request: Request, sink: Callable[[bytes], object], limit: int, settings: Settings) -> None:
@@ -117,6 +128,8 @@ async def _receive(request: Request, sink: Callable[[bytes], object], limit: int
     if length.isdecimal() and int(length) > limit:
         raise intake.too_large(limit)
     received, gathered = 0, bytearray()
+    clock = asyncio.get_running_loop().time
+    begun = clock()
     try:
         async with asyncio.timeout(settings.batch_deadline_s) as whole:
             pieces = aiter(request.stream())
@@ -128,6 +141,9 @@ async def _receive(request: Request, sink: Callable[[bytes], object], limit: int
                     gathered += piece
                 if received > limit:
                     raise intake.too_large(limit)
+                waited = clock() - begun
+                if piece is not None and waited > settings.body_deadline_s and received < SLOWEST * waited:
+                    raise _too_slow(f"came at less than {SLOWEST // 1000} kB a second")
                 if len(gathered) >= PIECE or (piece is None and gathered):
                     await to_thread.run_sync(sink, bytes(gathered))
                     gathered.clear()
@@ -135,11 +151,15 @@ async def _receive(request: Request, sink: Callable[[bytes], object], limit: int
                     return
     except TimeoutError:
         waited = settings.batch_deadline_s if whole.expired() else settings.body_deadline_s
-        detail = f"The batch stalled or did not arrive in time ({waited:g} s). Send it again, in smaller batches."
-        raise Problem(408, "request-timeout", detail, headers={"Connection": "close"}) from None
+        raise _too_slow(f"stalled or did not arrive in time ({waited:g} s)") from None
     except ClientDisconnect:
         # Nobody hears this answer; it only keeps a caller's hanging up from looking like our fault.
         raise Problem(400, "client-disconnected", "The connection ended before the batch did.") from None
+
+
+def _too_slow(what: str) -> Problem:
+    detail = f"The batch {what}. Send it again, in smaller batches."
+    return Problem(408, "request-timeout", detail, headers={"Connection": "close"})
 
 
 async def _referred(request: Request, parts: Batching) -> list[str]:
@@ -185,6 +205,7 @@ def _over_quota(what: str, settings: Settings) -> Problem:
     reasons = {
         "jobs": f"You have {settings.batch_jobs} unfinished batches, as many as may wait.",
         "inputs": f"You would have more than {settings.batch_inputs:,} unfinished inputs.",
+        "own_bytes": "Your unfinished batches would take more than half of the room for all.",
         "bytes": "The unfinished batches of all together take as much room as they may.",
     }
     detail = f"{reasons[what]} Wait until one is done, or cancel one, and send it again."

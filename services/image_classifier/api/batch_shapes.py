@@ -1,7 +1,8 @@
 """What the routes of batches answer with, and the parts of the service that they use."""
 
 import asyncio
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Path, Request
@@ -45,7 +46,10 @@ PREDICTED: dict[str, JsonValue] = {
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """The parts that batches need; `uploads` bounds the bodies received at once, `streams` those that are watched."""
+    """The parts that batches need; `streams` bounds those that are watched.
+
+    `uploads` bounds the bodies received at once, `uploading` counts them by client.
+    """
 
     settings: Settings
     database: Database
@@ -53,6 +57,7 @@ class Batching:
     receipts: IngestReceipts
     uploads: asyncio.Semaphore
     streams: asyncio.Semaphore
+    uploading: Counter[str] = field(default_factory=Counter)
 
 
 async def _batching(request: Request) -> Batching:

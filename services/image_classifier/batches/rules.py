@@ -106,7 +106,7 @@ def turns(waiting: Sequence[Waiting]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What may wait: jobs and inputs of one client, bytes of all together."""
+    """What may wait: jobs and inputs of one client, bytes of all together, of which one client may take half."""
 
     jobs: int
     inputs: int
@@ -115,19 +115,25 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What waits: unfinished jobs and inputs of one client, bytes of all clients."""
+    """What waits: unfinished jobs, inputs and bytes (`own_bytes`) of one client, bytes of all clients."""
 
     jobs: int
     inputs: int
+    own_bytes: int
     bytes: int
 
 
 def over_quota(held: Held, quota: Quota, inputs: int = 0, size: int = 0) -> str | None:
-    """Return what of a quota another job of `inputs` and `size` bytes would exceed (`jobs`, `inputs`, `bytes`)."""
+    """Return what of a quota another job of `inputs` and `size` bytes would exceed .
+
+    It is `jobs`, `inputs`, `own_bytes` or `bytes`. A client without bytes may have a job of more than half of them.
+    """
     if held.jobs >= quota.jobs:
         return "jobs"
     if held.inputs + inputs > quota.inputs:
         return "inputs"
+    if held.own_bytes and held.own_bytes + size > quota.bytes // 2:
+        return "own_bytes"
     if held.bytes + size > quota.bytes:
         return "bytes"
     return None

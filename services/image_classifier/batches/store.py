@@ -30,7 +30,7 @@ AT_ONCE = 50
 
 
 class OverQuota(Exception):
-    """Another job would exceed what may wait; `what` is jobs, inputs or bytes."""
+    """Another job would exceed what may wait; `what` is jobs, inputs, own_bytes or bytes."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
@@ -84,12 +84,12 @@ def held(connection: Connection, client: str) -> Held:
     """Return what waits now, with what is being received."""
     waits = batches.c.state.in_([*UNFINISHED, RECEIVING])
     mine = connection.execute(
-        select(func.count(), func.sum(batches.c.total - batches.c.done - batches.c.failed)).where(
-            waits, batches.c.client == client
-        )
+        select(
+            func.count(), func.sum(batches.c.total - batches.c.done - batches.c.failed), func.sum(batches.c.bytes)
+        ).where(waits, batches.c.client == client)
     ).one()
     size = connection.scalar(select(func.sum(batches.c.bytes)).where(waits))
-    return Held(mine[0], int(mine[1] or 0), int(size or 0))
+    return Held(mine[0], int(mine[1] or 0), int(mine[2] or 0), int(size or 0))
 
 
 def create(connection: Connection, new: NewBatch, quota: Quota, at: datetime) -> None:

@@ -1,5 +1,6 @@
 """`/v1/batches` over REST: what is taken, what is refused and leaves nothing, and how a batch is followed."""
 
+import asyncio
 import csv
 import io
 import json
@@ -8,6 +9,7 @@ import struct
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from sqlalchemy import func, select
 
 from services.image_classifier import images
 from services.image_classifier.api import batches as routes
+from services.image_classifier.api.batch_shapes import Batching
 from services.image_classifier.batches import work
 from services.image_classifier.batches.tables import batches, contents, inputs
 from services.image_classifier.decode import decode
@@ -388,6 +391,37 @@ async def test_an_endless_body_is_cut_off_though_no_header_tells_its_length(
     assert left(settings, database) == (0, 0, 0, [])
 
 
+async def dripping() -> AsyncIterator[bytes]:
+    while True:
+        yield b"x"
+        await asyncio.sleep(0.02)
+
+
+async def test_a_body_that_drips_is_cut_off(settings: Settings, token_for: TokenFor) -> None:
+    app = create_app(settings.model_copy(update={"body_deadline_s": 0.2}))
+    headers = {"Authorization": f"Bearer {token_for('operator')}"}
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://c", headers=headers) as client,
+    ):
+        problem(await client.post("/v1/batches", content=dripping(), headers=ZIP), 408, "request-timeout")
+
+
+async def test_one_client_takes_half_of_the_places_at_most(app: FastAPI, client: httpx.AsyncClient) -> None:
+    parts: Batching = app.state.batching
+    places = parts.settings.batch_uploads // 2
+    held = [asyncio.create_task(client.post("/v1/batches", content=dripping(), headers=ZIP)) for _ in range(places)]
+    async with asyncio.timeout(30):
+        while parts.uploading.total() < places:  # noqa: ASYNC110 - what counts is the app's own number
+            await asyncio.sleep(0.01)
+    problem(await client.post("/v1/batches", content=zipped(many(1)), headers=ZIP), 429, "too-many-batches")
+    assert not parts.uploads.locked()
+    for task in held:
+        task.cancel()
+    await asyncio.gather(*held, return_exceptions=True)
+    assert (await client.post("/v1/batches", content=zipped(many(1)), headers=ZIP)).status_code == 202
+
+
 async def test_a_photo_that_is_too_large_is_one_bad_row(client: httpx.AsyncClient, worker: Callable[[], int]) -> None:
     files = {"large.jpg": GOOD + bytes(range(256)) * 5000, "a.jpg": GOOD}
     answer = await client.post("/v1/batches", content=zipped(files), headers=ZIP)
@@ -455,6 +489,16 @@ async def test_a_cancelled_batch_ends_at_once_keeps_its_results_and_forgets_its_
     done = (await client.post("/v1/batches", content=zipped(many(1)), headers=ZIP)).headers["Location"]
     worker()
     problem(await client.patch(done, json={"state": "cancelled"}), 409, "already-ended")
+
+
+async def test_there_is_no_csv_before_the_end_as_it_would_look_whole(
+    client: httpx.AsyncClient, worker: Callable[[], int]
+) -> None:
+    location = (await client.post("/v1/batches", content=zipped(many(2)), headers=ZIP)).headers["Location"]
+    csv_of = partial(client.get, f"{location}/predictions", headers={"Accept": "text/csv"})
+    problem(await csv_of(), 409, "not-ended")
+    worker()
+    assert len((await csv_of()).text.splitlines()) == 3
 
 
 async def test_a_removed_batch_is_gone_with_all_that_it_had(

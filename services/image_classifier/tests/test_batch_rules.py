@@ -100,11 +100,14 @@ def test_a_client_with_ten_batches_gets_every_second_turn_beside_one_with_one() 
 @pytest.mark.parametrize(
     ("held", "inputs", "size", "exceeded"),
     [
-        (Held(0, 0, 0), 10, 100, None),
-        (Held(1, 0, 0), 10, 100, None),
-        (Held(2, 0, 0), 1, 1, "jobs"),
-        (Held(1, 5, 0), 6, 1, "inputs"),
-        (Held(1, 5, 60), 5, 41, "bytes"),
+        (Held(0, 0, 0, 0), 10, 100, None),
+        (Held(1, 0, 0, 0), 10, 100, None),
+        (Held(2, 0, 0, 0), 1, 1, "jobs"),
+        (Held(1, 5, 0, 0), 6, 1, "inputs"),
+        (Held(1, 5, 20, 60), 5, 30, None),
+        (Held(1, 5, 20, 60), 5, 31, "own_bytes"),
+        (Held(0, 0, 0, 40), 5, 60, None),
+        (Held(0, 0, 0, 60), 5, 41, "bytes"),
     ],
 )
 def test_what_may_wait_is_bounded(held: Held, inputs: int, size: int, exceeded: str | None) -> None:

@@ -99,7 +99,10 @@ class System:
 
     def kill(self, program: str) -> None:
         """Kill a process at once, as the kernel would for want of memory; its manager starts another."""
-        os.kill(self.pid(program), signal.SIGKILL)
+        pid = self.pid(program)
+        # 0 means that it is being started anew already; to the kernel it would mean the test's own process group.
+        if pid:
+            os.kill(pid, signal.SIGKILL)
 
     def _control(self, method: str, program: str) -> Any:
         name = program if program == "redis" else f"huella:{program}"

@@ -9,9 +9,17 @@ import re
 from dataclasses import dataclass
 from xml.parsers import expat
 
-FIELDS = ("macAddress", "channelID", "dateTime")
+CHANNELS = ("channelID", "dynChannelID")  # a recorder may tell the second alone, of a camera that it has by network
+FIELDS = ("macAddress", *CHANNELS, "dateTime")
 MAC = re.compile(r"[0-9A-Fa-f]{12}", re.ASCII)
 HIGHEST_CHANNEL = 99999
+
+
+class Twice(ValueError):
+    """A field is told twice, so that nobody knows which is meant."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"tells {name} twice")
 
 
 @dataclass(frozen=True)
@@ -32,23 +40,37 @@ def parse_mac(text: str) -> str:
 
 
 def read_event(message: bytes) -> Event:
-    """Return what the message says. Raises ValueError if it is neither such XML nor JSON."""
+    """Return what the message says. Raises ValueError if it is neither such XML nor JSON, or tells a field twice.
+
+    Channels that contradict each other, or of which one is no number, are no channel.
+    """
     text = message.removeprefix(b"\xef\xbb\xbf").strip()
     found = _read_json(text) if text.startswith(b"{") else _read_xml(text)
-    channel = found.get("channelID")
-    number = (
-        int(channel) if channel and channel.isascii() and channel.isdigit() and len(channel) <= 5 else None
-    )  # HIGHEST_CHANNEL
+    channels = {_channel(found[name]) for name in CHANNELS if found.get(name)}
     return Event(
         mac=parse_mac(found["macAddress"]) if found.get("macAddress") else None,
-        channel=number,
+        channel=channels.pop() if len(channels) == 1 else None,
         time=found.get("dateTime"),
     )
 
 
+def _channel(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(HIGHEST_CHANNEL)) else None
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    read = dict(pairs)
+    for name in FIELDS:
+        if name in read and sum(name == other for other, _ in pairs) > 1:
+            raise Twice(name)
+    return read
+
+
 def _read_json(text: bytes) -> dict[str, str]:
     try:
-        message = json.loads(text)
+        message = json.loads(text, object_pairs_hook=_once)
+    except Twice:
+        raise
     except RecursionError:
         raise ValueError("is nested too deeply") from None
     except ValueError:
@@ -64,14 +86,19 @@ def _read_xml(text: bytes) -> dict[str, str]:
     path: list[str] = []
 
     def start(name: str, _: dict[str, str]) -> None:
-        path.append(name.rpartition(":")[2])
+        name = name.rpartition(":")[2]
+        path.append(name)
+        if len(path) == 2 and name in FIELDS:
+            if name in found:
+                raise Twice(name)
+            found[name] = ""
 
     def end(_: str) -> None:
         path.pop()
 
     def data(words: str) -> None:
         if len(path) == 2 and path[1] in FIELDS:
-            found[path[1]] = found.get(path[1], "") + words
+            found[path[1]] += words
 
     def refuse(*_: object) -> None:
         raise ValueError("has a document type, which no camera needs")

@@ -181,6 +181,12 @@ def camera_at(connection: Connection, address: Address) -> Camera | None:
     return None if row is None else _sending(row)
 
 
+def has_channels(connection: Connection, mac: str) -> bool:
+    """Return whether a camera is a channel of that device, rather than the device itself."""
+    found = connection.execute(select(cameras.c.camera_id).where(cameras.c.mac == mac, cameras.c.channel.is_not(None)))
+    return found.first() is not None
+
+
 def uses_digest(connection: Connection, claimed: str) -> bool | float:
     """Return whether a camera, by its id or its device's MAC address, has Digest; the share that has, if unknown."""
     kinds = connection.scalars(

@@ -90,7 +90,7 @@ async def _receive_and_store(parts: Parts, request: Request, arrival: Arrival) -
             await _receive(request, body, incoming, parts.settings.frame_bytes, parts.settings.body_deadline_s)
             received_at, started = now(), time.perf_counter()
             event, unread = _event(body)
-            camera = await _addressed(parts, arrival, event, unread)
+            camera = await _addressed(parts, arrival, event, unread, has_event=bool(body.event))
             photo, digest = await run_in_threadpool(_finish, incoming, parts.settings.frame_pixels)
         except OSError as error:
             log.error("image not stored", error=str(error))
@@ -142,7 +142,9 @@ def _event(body: Body) -> tuple[Event, str | None]:
         return Event(), str(error)
 
 
-async def _addressed(parts: Parts, arrival: Arrival, event: Event, unread: str | None) -> registry.Camera:
+async def _addressed(
+    parts: Parts, arrival: Arrival, event: Event, unread: str | None, *, has_event: bool
+) -> registry.Camera:
     """Return the camera that the frame is of: that of the credentials, or another channel of the same device."""
     camera, told = arrival.camera, arrival.address
     if told is None or camera.address.mac is None:
@@ -154,7 +156,16 @@ async def _addressed(parts: Parts, arrival: Arrival, event: Event, unread: str |
         raise Problem(
             403, "forbidden", "This is the message of another device than that of the camera whose secret it is."
         )
-    if channel is None or channel == camera.address.channel:
+    if channel is None:
+        if has_event and await run_in_threadpool(_has_channels, parts, camera.address.mac):
+            raise Problem(
+                422,
+                "unknown-channel",
+                "The event message tells no channel that can be read, and its device has channels. Name it in the "
+                "address, by ?channel=; of a device that has only one, an admin leaves the camera's channel out.",
+            )
+        return camera
+    if channel == camera.address.channel:
         return camera
     other = await run_in_threadpool(_camera_at, parts, Address(camera.address.mac, channel))
     if other is not None:
@@ -171,6 +182,11 @@ async def _addressed(parts: Parts, arrival: Arrival, event: Event, unread: str |
 def _camera_at(parts: Parts, address: Address) -> registry.Camera | None:
     with parts.database.read() as connection:
         return registry.camera_at(connection, address)
+
+
+def _has_channels(parts: Parts, mac: str) -> bool:
+    with parts.database.read() as connection:
+        return registry.has_channels(connection, mac)
 
 
 def _refuse_early(request: Request, limit: int) -> None:

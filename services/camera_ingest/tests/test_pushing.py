@@ -183,7 +183,12 @@ def test_a_message_that_is_sent_again_is_the_same_frame_and_at_another_time_anot
         (b"\xef\xbb\xbf\n" + alert_json("44-19-B6-0A-01-02", 3, "now").strip(), Event(MAC, 3, "now")),
         (b'{"EventNotificationAlert": {"macAddress": "4419b60a0102", "channelID": "4"}}', Event(MAC, 4)),
         (b"<a><x><macAddress>no</macAddress></x></a>", Event()),
-        (b"<a><channelID>four</channelID><channelID/></a>", Event()),
+        (b"<a><channelID>four</channelID></a>", Event()),
+        (b"<a><channelID/><dynChannelID>4</dynChannelID></a>", Event(channel=4)),
+        (b"<a><channelID>4</channelID><dynChannelID>04</dynChannelID></a>", Event(channel=4)),
+        (b"<a><channelID>1</channelID><dynChannelID>2</dynChannelID></a>", Event()),
+        (b'{"dynChannelID": 4}', Event(channel=4)),
+        (b"<a><channelID>1</channelID><x><channelID>2</channelID></x></a>", Event(channel=1)),
         (b"<a><channelID>1234567</channelID></a>", Event()),
     ],
 )
@@ -195,6 +200,10 @@ def test_an_event_is_read_as_far_as_it_goes(text: bytes, expected: Event) -> Non
     ("text", "why"),
     [
         (b"<a><macAddress>here</macAddress></a>", "is not a MAC address"),
+        (b"<a><channelID>1</channelID><channelID>2</channelID></a>", "tells channelID twice"),
+        (b"<a><channelID>1</channelID><x:channelID/></a>", "tells channelID twice"),
+        (b'{"channelID": 1, "channelID": 2}', "tells channelID twice"),
+        (b'{"EventNotificationAlert": {"channelID": 1, "channelID": 2}}', "tells channelID twice"),
         (b"<!DOCTYPE a [<!ENTITY x 'x'>]><a>&x;</a>", "has a document type"),
         (b"<!DOCTYPE a SYSTEM 'file:///etc/passwd'><a/>", "has a document type"),
         (b"<a>" * 10_000, "is broken XML: no element found"),
@@ -219,10 +228,11 @@ def test_a_mac_address_is_the_same_however_it_is_written(text: str) -> None:
 
 
 def device(ingest: Ingest) -> None:
-    """Make two cameras that are channels 1 and 2 of a recorder, one that is a device, and one without an address."""
+    """Make cameras that are channels 1 and 2 of a recorder, one for its others, and one that is a device by itself."""
     for camera_id, address in (
         ("nvr-1", {"mac": "44-19-B6-0A-01-02", "channel": 1}),
         ("nvr-2", {"mac": MAC, "channel": 2}),
+        ("whole", {"mac": MAC}),
         ("alone", {"mac": "00:00:00:00:00:01"}),
     ):
         ingest.secrets[camera_id] = choose(ingest, camera_id, 201, **address)["secret"]
@@ -240,6 +250,14 @@ def device(ingest: Ingest) -> None:
         ("nvr-2", "", message(picture(IMAGE)), "nvr-2"),
         ("nvr-1", "", message(alert(channel=7), picture(IMAGE)), "unknown-channel"),
         ("nvr-1", "", message(alert(mac="00:00:00:00:00:01"), picture(IMAGE)), "forbidden"),
+        ("nvr-1", "", message(alert(channel=None), picture(IMAGE)), "unknown-channel"),
+        ("nvr-1", "", message(picture(IMAGE), alert(channel="four")), "unknown-channel"),
+        ("nvr-1", "", message(alert(channel=123456), picture(IMAGE)), "unknown-channel"),
+        ("nvr-1", "", message(alert(channel="1</channelID><channelID>2"), picture(IMAGE)), "broken-event"),
+        ("nvr-1", "?channel=2", message(alert(channel="four"), picture(IMAGE)), "nvr-2"),
+        ("whole", "", message(alert(channel=None), picture(IMAGE)), "unknown-channel"),
+        ("whole", "", message(alert(channel=7), picture(IMAGE)), "whole"),
+        ("alone", "", message(alert(mac="000000000001", channel=None), picture(IMAGE)), "alone"),
         ("nvr-1", "?mac=00:00:00:00:00:01", message(picture(IMAGE)), "forbidden"),
         ("nvr-1", "?mac=nonsense", message(picture(IMAGE)), "invalid-request"),
         ("nvr-1", "?channel=-1", message(picture(IMAGE)), "invalid-request"),

@@ -15,11 +15,12 @@ MAC = re.compile(r"[0-9A-Fa-f]{12}", re.ASCII)
 HIGHEST_CHANNEL = 99999
 
 
-class Twice(ValueError):
-    """A field is told twice, so that nobody knows which is meant."""
+class Refused(ValueError):
+    """The message can be parsed, and is not read all the same."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"tells {name} twice")
+
+def _twice(name: str) -> Refused:
+    return Refused(f"tells {name} twice")
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,14 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     read = dict(pairs)
     for name in FIELDS:
         if name in read and sum(name == other for other, _ in pairs) > 1:
-            raise Twice(name)
+            raise _twice(name)
     return read
 
 
 def _read_json(text: bytes) -> dict[str, str]:
     try:
         message = json.loads(text, object_pairs_hook=_once)
-    except Twice:
+    except Refused:
         raise
     except RecursionError:
         raise ValueError("is nested too deeply") from None
@@ -90,7 +91,7 @@ def _read_xml(text: bytes) -> dict[str, str]:
         path.append(name)
         if len(path) == 2 and name in FIELDS:
             if name in found:
-                raise Twice(name)
+                raise _twice(name)
             found[name] = ""
 
     def end(_: str) -> None:
@@ -101,7 +102,7 @@ def _read_xml(text: bytes) -> dict[str, str]:
             found[path[1]] += words
 
     def refuse(*_: object) -> None:
-        raise ValueError("has a document type, which no camera needs")
+        raise Refused("has a document type, which no camera needs")
 
     parser = expat.ParserCreate()
     parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, data
@@ -110,4 +111,8 @@ def _read_xml(text: bytes) -> dict[str, str]:
         parser.Parse(text, True)
     except expat.ExpatError as error:
         raise ValueError(f"is broken XML: {expat.errors.messages[error.code]}") from None
+    except Refused:
+        raise
+    except (LookupError, ValueError):  # the codec that the XML names is none, not for text, or of several bytes
+        raise ValueError("is in an encoding that is not read here; UTF-8 is") from None
     return {name: words.strip() for name, words in found.items()}

@@ -57,6 +57,7 @@ WHOLE = {
     "line before and words after": b"\r\n" + message(picture(IMAGE)) + b"epilogue",
     "parts without headers": message(part(IMAGE)),
     "broken event": message(part(b"<EventNotificationAlert><macAddress>"), picture(IMAGE)),
+    "event in no encoding": message(part(b'<?xml version="1.0" encoding="klingon"?><a/>'), picture(IMAGE)),
 }
 
 
@@ -145,6 +146,7 @@ def test_a_named_frame_is_one_photo_and_no_message(ingest: Ingest) -> None:
 # What an event message tells
 
 TOLD = "2026-11-22T09:00:00.000000Z"
+ENCODINGS = ("klingon", "base64", "idna", "gb2312")  # not known, not for text, raises another error, several bytes
 
 
 @pytest.mark.parametrize(
@@ -209,6 +211,7 @@ def test_an_event_is_read_as_far_as_it_goes(text: bytes, expected: Event) -> Non
         (b"<a>" * 10_000, "is broken XML: no element found"),
         (b"<a>\xff</a>", "is broken XML: not well-formed"),
         (b"", "is broken XML: no element found"),
+        *((f'<?xml version="1.0" encoding="{name}"?><a/>'.encode(), "is in an encoding") for name in ENCODINGS),
         (b'{"a": ' * 5_000, "is nested too deeply"),
         (b'{"EventNotificationAlert": []}', "is not an event message"),
         (b"{", "is broken JSON"),
@@ -262,6 +265,7 @@ def device(ingest: Ingest) -> None:
         ("nvr-1", "?mac=nonsense", message(picture(IMAGE)), "invalid-request"),
         ("nvr-1", "?channel=-1", message(picture(IMAGE)), "invalid-request"),
         ("nvr-1", "", message(part(b"<broken"), picture(IMAGE)), "broken-event"),
+        ("nvr-1", "", message(part(b'<?xml version="1.0" encoding="klingon"?><a/>'), picture(IMAGE)), "broken-event"),
         ("alone", "", message(alert(mac="000000000001", channel=5), picture(IMAGE)), "alone"),
         ("alone", "", message(alert(), picture(IMAGE)), "forbidden"),
         ("c1", "", message(alert(channel=2), picture(IMAGE)), "c1"),

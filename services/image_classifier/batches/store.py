@@ -225,6 +225,14 @@ def read_contents(connection: Connection, batch_id: str, numbers: Sequence[int])
     return {row.number: row.content for row in rows}
 
 
+def lock_inputs(connection: Connection, batch_id: str, numbers: Sequence[int] | None = None) -> None:
+    """Lock inputs that have not ended, all or those of `numbers`, in the order of all others who lock."""
+    wanted = select(inputs.c.number).where(inputs.c.batch_id == batch_id, inputs.c.claimable_at.is_not(None))
+    if numbers is not None:
+        wanted = wanted.where(inputs.c.number.in_(numbers))
+    connection.execute(wanted.order_by(inputs.c.number).with_for_update()).all()
+
+
 def put_back(connection: Connection, batch_id: str, numbers: Sequence[int], at: datetime) -> None:
     """Give inputs back that were not worked on, to be taken again from `at` on: that was no attempt."""
     connection.execute(
@@ -257,6 +265,7 @@ def finish(connection: Connection, batch_id: str, results: Sequence[Result], at:
         connection.execute(
             select(inputs.c.number)
             .where(inputs.c.batch_id == batch_id, inputs.c.number.in_(numbers), inputs.c.claimable_at.is_not(None))
+            .order_by(inputs.c.number)
             .with_for_update()
         ).scalars()
     )
@@ -306,13 +315,7 @@ def _row(batch_id: str, result: Result, at: datetime) -> dict[str, Any]:
 
 def stop(connection: Connection, batch_id: str, state: BatchState, at: datetime) -> bool:
     """End an unfinished batch as cancelled or failed, the rest without results; return whether it was unfinished."""
-    # Its inputs first, in the order of all others who lock.
-    connection.execute(
-        select(inputs.c.number)
-        .where(inputs.c.batch_id == batch_id, inputs.c.claimable_at.is_not(None))
-        .order_by(inputs.c.number)
-        .with_for_update()
-    ).all()
+    lock_inputs(connection, batch_id)
     ended = connection.execute(
         update(batches)
         .where(batches.c.id == batch_id, batches.c.state.in_(UNFINISHED))
@@ -349,6 +352,7 @@ def drop_contents(connection: Connection, batch_id: str) -> int:
 
 def drop(connection: Connection, batch_id: str) -> None:
     """Remove a batch, its inputs and results."""
+    lock_inputs(connection, batch_id)
     connection.execute(delete(batches).where(batches.c.id == batch_id))
 
 

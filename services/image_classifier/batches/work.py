@@ -95,6 +95,7 @@ def _work(database: Database, tools: Tools, claimed: Claimed) -> int:
 
     def write(connection: Connection) -> int:
         at = now()
+        store.lock_inputs(connection, claimed.batch_id, [one.number for one in claimed.inputs])
         if given_back:
             store.put_back(connection, claimed.batch_id, given_back, at)
         if outcome.later:

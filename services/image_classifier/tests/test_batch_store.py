@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, Table, event, func, select
 
 from services.image_classifier.batches import store, views
 from services.image_classifier.batches.bell import Bell, forget_contents, remove
@@ -207,6 +207,22 @@ def test_a_removed_batch_leaves_nothing(database: Database) -> None:
     remove(database, "b1")
     assert [count(database, table) for table in (batches, inputs, contents, thumbnails)] == [0, 0, 0, 0]
     assert finish(database, [predicted(2)]) == 0
+
+
+def test_whoever_removes_a_batch_locks_its_inputs_before_it_as_all_others_do(database: Database) -> None:
+    make(database, number=2)
+    said: list[str] = []
+
+    def drop(connection: Connection) -> None:
+        event.listen(connection, "before_cursor_execute", lambda *of: said.append(of[2]))
+        store.drop(connection, "b1")
+
+    database.write(drop)
+    assert [("FROM batch_inputs" in text, "FROM batches" in text) for text in said[:2]] == [
+        (True, False),
+        (False, True),
+    ]
+    assert "ORDER BY batch_inputs.number" in said[0]
 
 
 def test_quotas_count_what_is_not_ended(database: Database) -> None:

@@ -102,11 +102,23 @@ def remove_batch(batch_id: BatchId, caller: Operator, parts: Parts) -> None:
 
 
 class Stream(EventSourceResponse):
-    """An event stream that ends when its client has read nothing for SEND_TIMEOUT_S; its client may resume."""
+    """An event stream that ends when its client has read nothing for SEND_TIMEOUT_S; its client may resume.
+
+    It has one of the `places` as long as it lasts; raises Problem 503 if none is free.
+    """
+
+    def __init__(self, places: asyncio.Semaphore, events: AsyncIterator[ServerSentEvent]) -> None:
+        headers = {"Cache-Control": "no-store"}
+        super().__init__(events, ping=HEARTBEAT_S, send_timeout=SEND_TIMEOUT_S, headers=headers)
+        self._places = places
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Looked at and taken without a wait between: after the first byte it is too late for a 503.
+        if self._places.locked():
+            raise unavailable("Too many event streams are open. Try again shortly, or poll with If-None-Match.", 5)
         try:
-            await super().__call__(scope, receive, send)
+            async with self._places:
+                await super().__call__(scope, receive, send)
         except SendTimeoutError:
             # The connection is given up; whoever was at its end asks for the batch, or listens again.
             return
@@ -117,6 +129,7 @@ class Stream(EventSourceResponse):
     response_class=EventSourceResponse,
     responses={
         200: {"content": {"text/event-stream": {}}, "description": "`progress` events, each with the whole batch."},
+        204: {"description": "It has ended, and `Last-Event-ID` is its last event."},
         **problems(401, 403, 404, 422, 503),
     },
 )
@@ -125,36 +138,29 @@ async def stream_batch(
     caller: Viewer,
     parts: Parts,
     last_event_id: Annotated[str | None, Header(max_length=80)] = None,
-) -> EventSourceResponse:
+) -> Response:
     """Stream a batch's progress until it ends; the last event has its final state.
 
     Each event has the batch as `GET` gives it, so none that was missed matters: with `Last-Event-ID` the stream begins
     with the first change after it. A comment comes every 15 seconds.
     """
-    if parts.streams.locked():
-        raise unavailable("Too many event streams are open. Try again shortly, or poll with If-None-Match.", 5)
-    await asyncio.to_thread(find, parts.database, batch_id)
-    return Stream(
-        _progress(parts.database, parts.streams, batch_id, last_event_id or ""),
-        ping=HEARTBEAT_S,
-        send_timeout=SEND_TIMEOUT_S,
-        headers={"Cache-Control": "no-store"},
-    )
+    batch = await asyncio.to_thread(find, parts.database, batch_id)
+    if batch.state not in UNFINISHED and last_event_id == tag(batch):
+        # All was told. By a 204 a browser knows that, where it would ask again after an empty stream for ever.
+        return Response(status_code=204)
+    return Stream(parts.streams, _progress(parts.database, batch_id, last_event_id or ""))
 
 
-async def _progress(
-    database: Database, streams: asyncio.Semaphore, batch_id: str, last: str
-) -> AsyncIterator[ServerSentEvent]:
-    async with streams:
-        while True:
-            try:
-                batch = await asyncio.to_thread(find, database, batch_id)
-            except Problem:  # it was removed meanwhile
-                yield ServerSentEvent("{}", event="removed")
-                return
-            if tag(batch) != last:
-                last = tag(batch)
-                yield ServerSentEvent(batch.model_dump_json(), event="progress", id=last)
-            if batch.state not in UNFINISHED:
-                return
-            await asyncio.sleep(LOOK_EVERY_S)
+async def _progress(database: Database, batch_id: str, last: str) -> AsyncIterator[ServerSentEvent]:
+    while True:
+        try:
+            batch = await asyncio.to_thread(find, database, batch_id)
+        except Problem:  # it was removed meanwhile
+            yield ServerSentEvent("{}", event="removed")
+            return
+        if tag(batch) != last:
+            last = tag(batch)
+            yield ServerSentEvent(batch.model_dump_json(), event="progress", id=last)
+        if batch.state not in UNFINISHED:
+            return
+        await asyncio.sleep(LOOK_EVERY_S)

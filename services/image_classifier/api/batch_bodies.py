@@ -20,7 +20,7 @@ from services.image_classifier.api.batch_shapes import Batching
 from services.image_classifier.batches import intake, store
 from services.image_classifier.batches.bell import remove
 from services.image_classifier.batches.intake import Incoming, Multipart
-from services.image_classifier.batches.rules import Quota, over_quota
+from services.image_classifier.batches.rules import INPUTS_LIMIT, Quota, over_quota
 from services.image_classifier.batches.store import NewBatch, OverQuota, Result
 from services.image_classifier.settings import Settings
 from shared.database import now
@@ -42,7 +42,8 @@ TIME: Final = {"type": "string", "format": "date-time"}
 BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
-        "description": "1 to 1,000 photos: a zip, a part with a filename for each, or frames that cameras sent.",
+        "description": "1 to 1,000 photos: a zip, a part with a filename for each, or frames that cameras sent: "
+        "by their receipts, or all of a camera that were received from `since` to before `until`.",
         "content": {
             ZIP: {"schema": FILE},
             MULTIPART: {"schema": {"type": "object", "properties": {"photos": {"type": "array", "items": FILE}}}},
@@ -96,10 +97,10 @@ async def take(request: Request, parts: Batching, client: str) -> tuple[str, int
         with _room_on_disk(), TemporaryFile(dir=parts.settings.scratch) as file:
             if kind == MULTIPART:
                 form = Multipart(content_type, file)
-                await _receive(request, form.write, limit, parts.settings)
+                await _receive(request, form.write, limit, intake.too_large(limit), parts.settings)
                 found = await to_thread.run_sync(form.inputs, limit)
             else:
-                await _receive(request, file.write, limit, parts.settings)
+                await _receive(request, file.write, limit, intake.too_large(limit), parts.settings)
                 found = await to_thread.run_sync(intake.read_zip, file, limit)
             names = [incoming.name for incoming in found]
             return await to_thread.run_sync(_keep, parts, client, store.UPLOAD, names, found)
@@ -122,11 +123,13 @@ async def _place(parts: Batching, client: str) -> AsyncIterator[None]:
             del parts.uploading[client]
 
 
-async def _receive(request: Request, sink: Callable[[bytes], object], limit: int, settings: Settings) -> None:
-    """Hand the body to `sink` in pieces of about PIECE bytes, in a thread."""
+async def _receive(
+    request: Request, sink: Callable[[bytes], object], limit: int, too_large: Problem, settings: Settings
+) -> None:
+    """Hand the body to `sink` in pieces of about PIECE bytes, in a thread. Raises `too_large` past `limit` bytes."""
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limit:
-        raise intake.too_large(limit)
+        raise too_large
     received, gathered = 0, bytearray()
     clock = asyncio.get_running_loop().time
     begun = clock()
@@ -140,7 +143,7 @@ async def _receive(request: Request, sink: Callable[[bytes], object], limit: int
                     received += len(piece)
                     gathered += piece
                 if received > limit:
-                    raise intake.too_large(limit)
+                    raise too_large
                 waited = clock() - begun
                 if piece is not None and waited > settings.body_deadline_s and received < SLOWEST * waited:
                     raise _too_slow(f"came at less than {SLOWEST // 1000} kB a second")
@@ -169,7 +172,9 @@ async def _referred(request: Request, parts: Batching) -> list[str]:
     def add(piece: bytes) -> None:
         body.extend(piece)
 
-    await _receive(request, add, JSON_BYTES, parts.settings)
+    detail = f"The JSON has more than {JSON_BYTES // 1024} KiB, which {INPUTS_LIMIT:,} receipts never need. Send fewer."
+    too_large = Problem(413, "content-too-large", detail)
+    await _receive(request, add, JSON_BYTES, too_large, parts.settings)
     try:
         wanted = _wanted.validate_python(json.loads(body))
     except ValidationError as error:
@@ -185,7 +190,12 @@ async def _referred(request: Request, parts: Batching) -> list[str]:
     if not timedelta() < wanted.until - wanted.since <= LONGEST_SPAN:
         raise Problem(422, "invalid-request", "`until` must be after `since`, by a year at most. Correct them.")
     names = await to_thread.run_sync(parts.receipts.of_camera, wanted.camera_id, wanted.since, wanted.until)
-    intake.check_names(names)
+    if not names:
+        detail = (
+            f"No frame of {wanted.camera_id!r} was received in this span, or there is no such camera. `since` and "
+            "`until` bound when frames were received, not when they were taken. Correct them."
+        )
+        raise Problem(422, "empty-batch", detail)
     return names
 
 

@@ -6,7 +6,6 @@ from typing import Any
 import httpx
 import structlog
 
-from services.image_classifier.batches.intake import too_many
 from services.image_classifier.batches.rules import INPUTS_LIMIT
 from shared.messages import isoformat
 from shared.problem import Problem, unavailable
@@ -40,7 +39,8 @@ class IngestReceipts:
             page = self._page(query)
             found += [str(item["receipt"]) for item in page["items"]]
             if len(found) > INPUTS_LIMIT:
-                raise too_many(len(found))
+                detail = f"{camera_id!r} sent more than {INPUTS_LIMIT:,} frames in this span. Ask for shorter spans."
+                raise Problem(422, "too-many-inputs", detail)
             if not page["next"]:
                 return found
             query["cursor"] = page["next"]

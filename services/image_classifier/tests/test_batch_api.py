@@ -200,8 +200,12 @@ SPAN = {"since": "2026-11-22T10:00:00Z", "until": "2026-11-22T11:00:00Z"}
 
 async def test_a_camera_and_a_span_are_all_its_frames(client: httpx.AsyncClient) -> None:
     assert (await client.post("/v1/batches", json={"camera_id": "450", **SPAN})).json()["total"] == 450
-    problem(await client.post("/v1/batches", json={"camera_id": "1001", **SPAN}), 422, "too-many-inputs")
-    problem(await client.post("/v1/batches", json={"camera_id": "0", **SPAN}), 422, "empty-batch")
+    more = problem(await client.post("/v1/batches", json={"camera_id": "1001", **SPAN}), 422, "too-many-inputs")
+    assert "shorter spans" in more["detail"]
+    none = problem(await client.post("/v1/batches", json={"camera_id": "0", **SPAN}), 422, "empty-batch")
+    assert "no such camera" in none["detail"]
+    long = await client.post("/v1/batches", content=b" " * 300_000, headers={"Content-Type": "application/json"})
+    assert "256 KiB" in problem(long, 413, "content-too-large")["detail"]
 
 
 async def test_ingest_that_is_away_is_a_503_that_says_when_to_come_again(
@@ -318,6 +322,25 @@ async def test_a_photo_as_heavy_as_one_may_be_is_taken(settings: Settings, token
         with app.state.database.read() as connection:
             kept = connection.execute(select(contents.c.content).order_by(contents.c.number)).scalars().all()
     assert [bytes(content) for content in kept] == list(files.values())
+
+
+async def test_the_names_that_are_checked_are_those_that_are_kept(
+    client: httpx.AsyncClient, worker: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Renaming(zipfile.ZipFile):
+        """As newer readers do by an extra field: `filename` is another than the one that was in the directory."""
+
+        def infolist(self) -> list[zipfile.ZipInfo]:
+            for entry in super().infolist():
+                entry.filename = "../../x.jpg"
+            return super().infolist()
+
+    monkeypatch.setattr(zipfile, "ZipFile", Renaming)
+    body = zipped({"a.jpg": GOOD})
+    answer = await client.post("/v1/batches", content=body, headers=ZIP)
+    worker()
+    rows = (await client.get(f"{answer.headers['Location']}/predictions")).json()["items"]
+    assert [row["input"] for row in rows] == ["a.jpg"]
 
 
 def twice(name: str) -> bytes:
@@ -546,7 +569,21 @@ async def test_progress_is_streamed_to_its_end_and_resumes_after_what_was_seen(
     (last,) = await events(client, location)
     assert (last["event"], json.loads(last["data"])["state"]) == ("progress", "done")
     assert await events(client, location, **{"Last-Event-ID": "queued-0-0"}) == [last]
-    assert await events(client, location, **{"Last-Event-ID": last["id"]}) == []
+    ended = await client.get(f"{location}/events", headers={"Last-Event-ID": last["id"]})
+    assert (ended.status_code, ended.content) == (204, b"")
+
+
+async def test_streams_beyond_their_number_are_a_503_and_places_come_back(
+    app: FastAPI, client: httpx.AsyncClient, worker: Callable[[], int]
+) -> None:
+    location = (await client.post("/v1/batches", content=zipped(many(1)), headers=ZIP)).headers["Location"]
+    worker()
+    parts: Batching = app.state.batching
+    for _ in range(parts.settings.batch_streams + 1):
+        assert len(await events(client, location)) == 1
+    for _ in range(parts.settings.batch_streams):
+        await parts.streams.acquire()
+    problem(await client.get(f"{location}/events"), 503, "unavailable")
 
 
 async def test_a_small_picture_of_each_predicted_input_is_kept(

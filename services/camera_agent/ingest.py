@@ -55,9 +55,8 @@ class Ingest:
                 )
         except httpx.HTTPError as error:
             return Answer(Verdict.LATER, 0, f"does not answer ({type(error).__name__})")
-        said = f"answered {answer.status_code}: {_detail(answer)}"
         asked_s = asked_wait_s(answer.headers.get("retry-after"), datetime.now(UTC))
-        return Answer(judge(answer.status_code), answer.status_code, said, asked_s)
+        return _understood(answer.status_code, answer.reason_phrase, _document(answer), frame.frame_id, asked_s)
 
     def close(self) -> None:
         """Close the connections."""
@@ -69,10 +68,20 @@ def trusted(ca_file: object) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
 
 
-def _detail(answer: httpx.Response) -> str:
+def _understood(status: int, phrase: str, document: dict[str, object], frame_id: str, asked_s: float) -> Answer:
+    """Return what an answer means. 200 alone means nothing: a frame is taken when its receipt is in the answer."""
+    if status in (200, 201) and not (document.get("receipt") and document.get("frame_id") == frame_id):
+        hidden = document.get("status")
+        if not isinstance(hidden, int) or hidden < 400:
+            said = f"answered {status} without a receipt, so it is no ingest: correct `ingest` in the file"
+            return Answer(Verdict.MISCONFIGURED, status, said, asked_s)
+        status = hidden  # a problem told as 200, to a camera that takes nothing else
+    return Answer(judge(status), status, f"answered {status}: {document.get('detail') or phrase}"[:MOST_TOLD], asked_s)
+
+
+def _document(answer: httpx.Response) -> dict[str, object]:
     try:
         document = answer.json()
-    except ValueError:
-        return answer.reason_phrase
-    detail = document.get("detail") if isinstance(document, dict) else None
-    return str(detail or answer.reason_phrase)[:MOST_TOLD]
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}

@@ -78,4 +78,4 @@ class IngestDouble:
         repeated = any(frame_id == name for _, name, _ in self.taken)
         if not repeated:
             self.taken.append((camera_id, frame_id, request.content))
-        return httpx.Response(200 if repeated else 201, json={"receipt": frame_id})
+        return httpx.Response(200 if repeated else 201, json={"receipt": f"r-{frame_id}", "frame_id": frame_id})

@@ -333,3 +333,41 @@ def test_an_answer_that_is_no_problem_document_is_understood_too() -> None:
     ingest = Ingest(config(), httpx.MockTransport(lambda request: httpx.Response(503, text="<html>busy</html>")))
     answer = ingest.put(camera(), Kept("", name_frame(MORNING, "ab" * 32), 0), b"")
     assert (answer.verdict, answer.said) == (Verdict.LATER, "answered 503: Service Unavailable")
+
+
+@pytest.mark.parametrize(
+    ("answer", "verdict", "status", "said"),
+    [
+        ({"text": "<html>log in to the Wi-Fi</html>"}, Verdict.MISCONFIGURED, 200, "no ingest"),
+        ({"content": b""}, Verdict.MISCONFIGURED, 200, "no ingest"),
+        ({"json": ["receipt", "frame_id"]}, Verdict.MISCONFIGURED, 200, "no ingest"),
+        ({"json": {"status": "ok"}}, Verdict.MISCONFIGURED, 200, "no ingest"),
+        ({"json": {"receipt": "r-1", "frame_id": "another"}}, Verdict.MISCONFIGURED, 200, "no ingest"),
+        (
+            {"json": {"status": 503, "detail": "The disk is full."}},
+            Verdict.LATER,
+            503,
+            "answered 503: The disk is full.",
+        ),
+        (
+            {"json": {"status": 401, "detail": "Wrong secret."}},
+            Verdict.MISCONFIGURED,
+            401,
+            "answered 401: Wrong secret.",
+        ),
+        ({"json": {"status": 409, "receipt": "r-1"}}, Verdict.REFUSED, 409, "answered 409"),
+    ],
+)
+def test_a_200_without_this_frames_receipt_has_not_taken_it(
+    answer: dict[str, Any], verdict: Verdict, status: int, said: str
+) -> None:
+    ingest = Ingest(config(), httpx.MockTransport(lambda request: httpx.Response(200, **answer)))
+    found = ingest.put(camera(), Kept("", name_frame(MORNING, "ab" * 32), 0), b"")
+    assert (found.verdict, found.status, said in found.said) == (verdict, status, True), found
+
+
+def test_a_portal_that_says_200_to_everything_takes_no_frame_from_the_spool(works: Works, told: list[Told]) -> None:
+    works.double.answers = lambda number, path: httpx.Response(200, text="<html>") if number <= 5 else None
+    works.start(giving(minutes(3)), "portal")
+    wait_until("all are taken", lambda: len(works.taken("portal")) == 3)
+    assert "correct `ingest` in the file" in str(lines(told, "ingest takes no frames")[0]["ingest"])

@@ -1,5 +1,6 @@
 """The agent as a process: its command line, its pages, and what a kill leaves behind."""
 
+import json
 import os
 import re
 import signal
@@ -37,8 +38,10 @@ class Taking:
                 name = self.path.rpartition("/")[2]
                 (double.frames if double.open.is_set() else double.refused).append(name)
                 self.send_response(201 if double.open.is_set() else 503)
-                self.send_header("Content-Length", "0")
+                body = json.dumps({"receipt": f"r-{name}", "frame_id": name}).encode()
+                self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
+                self.wfile.write(body)
 
             def log_message(self, format: str, *arguments: object) -> None:
                 """Say nothing."""

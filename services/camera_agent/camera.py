@@ -3,6 +3,8 @@
 Each camera has its own two, so that a slow or dead one stops no other.
 """
 
+import errno
+import os
 import random
 import threading
 import time
@@ -25,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 LOOK_S = 1.0
 TELL_EVERY_S = 60.0
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class CameraAtWork:
@@ -120,20 +123,34 @@ class CameraAtWork:
         self._measure()
 
     def _keep(self, photo: Photo) -> None:
-        """Put a photo into the spool; on a full disk the oldest frames give way to it."""
+        """Put a photo into the spool; on a full disk as many bytes of the oldest frames as it has give way to it.
+
+        Raises SourceFailure when the disk does not take it for another reason, which dropping frames would not cure.
+        """
+        freed = 0
         while True:
             try:
                 dropped = self._spool.add(photo.captured_at, photo.image)
+                break
             except OSError as error:
-                victim = self._spool.drop_oldest()
-                if victim is None:
-                    raise SourceFailure("disk", f"the spool can't be written: {error.strerror}; make room") from None
-                self._losses.add("disk", victim)
-            else:
-                for kept in dropped:
-                    self._losses.add("bound", kept)
-                self._losses.tell()
-                return
+                if error.errno not in FULL:
+                    said = f"the spool can't be written: {os.strerror(error.errno or 0)}; what it has is kept"
+                    raise SourceFailure("disk", said) from None
+            victim = self._drop_oldest() if freed < len(photo.image) else None
+            if victim is None:
+                raise SourceFailure("disk", "the disk is full: make room")
+            freed += victim.size
+            self._losses.add("disk", victim)
+        for kept in dropped:
+            self._losses.add("bound", kept)
+        self._losses.tell()
+
+    def _drop_oldest(self) -> Kept | None:
+        try:
+            return self._spool.drop_oldest()
+        except OSError as error:
+            said = f"the disk is full, and lets go of nothing: {os.strerror(error.errno or 0)}"
+            raise SourceFailure("disk", said) from None
 
     # Sending frames
 
@@ -148,7 +165,6 @@ class CameraAtWork:
             try:
                 answer = self._send(frame)
             except Exception as error:  # noqa: BLE001 - a fault of ours, or of the disk, must not end the sender for ever
-                self._spool.hold()
                 answer = Answer(Verdict.LATER, 0, f"could not be asked: {type(error).__name__} at {_place(error)}")
             if answer is None or answer.verdict in (Verdict.TAKEN, Verdict.REFUSED):
                 if since is not None:
@@ -157,6 +173,7 @@ class CameraAtWork:
                 failures, since = 0, None
             else:
                 failures, since = failures + 1, since or datetime.now(UTC)
+                self._hold(failures)
                 self._wait(answer, failures)
             self._measure()
 
@@ -178,9 +195,15 @@ class CameraAtWork:
             metrics.DELIVERIES.labels(camera_id, "refused").inc()
             self._losses.add("refused", frame, answer.said)
         else:
-            self._spool.hold()
             metrics.DELIVERIES.labels(camera_id, "failed").inc()
         return answer
+
+    def _hold(self, failures: int) -> None:
+        try:
+            self._spool.hold()
+        except OSError as error:  # the frames are there, but for a power cut; the next try makes up for it
+            level = self._log.warning if worth_telling(failures) else self._log.debug
+            level("frames can't be synced to the disk", error=os.strerror(error.errno or 0), failures=failures)
 
     def _wait(self, answer: Answer, failures: int) -> None:
         pause_s = wait_s(failures, random.random(), answer.wait_s)  # noqa: S311 - as above

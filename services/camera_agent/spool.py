@@ -79,20 +79,19 @@ class Spool:
     def add(self, captured_at: datetime, image: bytes) -> list[Kept]:
         """Keep a frame, and return the oldest ones that had to go for it (itself, if it alone is over the bound).
 
-        Raises OSError when the disk does not take it; then nothing was kept.
+        Raises OSError when the disk does not take it; then it was not kept, and no other frame is gone.
         """
         frame_id = name_frame(captured_at, hashlib.sha256(image).hexdigest())
         with self._changed:
             kept = Kept(f"{self._next:012d}_{frame_id}", frame_id, len(image))
             if kept.size > self.most_bytes:
                 return [kept]
-            # First room, then the frame: the folder is never over its bound.
-            dropped = self._make_room(kept.size)
+            # First the frame, then its room: what goes, goes for a frame that is there.
             self._write(kept, image)
             self._next += 1
             self._append(kept)
             self._changed.notify_all()
-        return dropped
+            return self._make_room(kept)
 
     def drop_oldest(self) -> Kept | None:
         """Remove the oldest frame that is not being sent, and return it: what is left to do when the disk is full."""
@@ -102,14 +101,15 @@ class Spool:
                 self._forget(victim)
             return victim
 
-    def _make_room(self, size: int) -> list[Kept]:
-        dropped = []
+    def _make_room(self, newest: Kept) -> list[Kept]:
+        dropped: list[Kept] = []
         for kept in list(self._frames):
-            if self.bytes + size <= self.most_bytes:
+            if self.bytes <= self.most_bytes:
                 break
-            if kept is not self._sending:  # that one may be taken at this moment
-                self._forget(kept)
-                dropped.append(kept)
+            if kept in (self._sending, newest):  # the one may be taken at this moment, the other is why we are here
+                continue
+            self._forget(kept)
+            dropped.append(kept)
         return dropped
 
     def _write(self, kept: Kept, image: bytes) -> None:
@@ -156,21 +156,29 @@ class Spool:
                 self._careful = False
 
     def hold(self) -> None:
-        """Keep the frame that was not taken, and see to it that all frames outlive a power cut from now on."""
+        """Keep the frame that was not taken, and see to it that all frames outlive a power cut from now on.
+
+        Raises OSError when the disk can't be made to keep them; then the next call tries again.
+        """
         with self._changed:
             self._sending = None
             self._careful = True
-            unsafe, self._unsafe = self._unsafe, set()
-            for name in sorted(unsafe):
-                _sync(self.folder / name)
-            if unsafe:
-                _sync(self.folder)
+            if not self._unsafe:
+                return
+            for name in sorted(self._unsafe):
+                try:
+                    _sync(self.folder / name)
+                except FileNotFoundError:  # taken away by somebody else; reading it will tell
+                    self._unsafe.discard(name)
+            _sync(self.folder)
+            self._unsafe.clear()
 
     def _forget(self, kept: Kept) -> None:
+        # First its file: what a disk does not let go is still there, and still counted.
+        (self.folder / kept.name).unlink(missing_ok=True)
         self._frames.remove(kept)
         self.bytes -= kept.size
         self._unsafe.discard(kept.name)
-        (self.folder / kept.name).unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -6,6 +6,7 @@ dearest case.
 """
 
 import argparse
+import json
 import multiprocessing
 import os
 import subprocess
@@ -55,7 +56,8 @@ def _serve(port: Connection) -> None:
 
         def do_PUT(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            self._answer(201, b"{}")
+            receipt = {"receipt": "r", "frame_id": self.path.rpartition("/")[2]}
+            self._answer(201, json.dumps(receipt).encode())
 
         def _answer(self, status: int, body: bytes) -> None:
             self.send_response(status)

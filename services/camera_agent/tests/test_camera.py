@@ -1,5 +1,7 @@
 """One camera at work: what it takes, sends, keeps through a cut, and gives up."""
 
+import errno
+import os
 import threading
 import time
 from collections.abc import Iterator, MutableMapping
@@ -371,3 +373,69 @@ def test_a_portal_that_says_200_to_everything_takes_no_frame_from_the_spool(work
     works.start(giving(minutes(3)), "portal")
     wait_until("all are taken", lambda: len(works.taken("portal")) == 3)
     assert "correct `ingest` in the file" in str(lines(told, "ingest takes no frames")[0]["ingest"])
+
+
+@pytest.mark.parametrize("fault", [errno.EMFILE, errno.EACCES, errno.EIO, errno.ENAMETOOLONG])
+def test_what_dropping_frames_does_not_cure_costs_no_kept_frame(
+    works: Works, monkeypatch: pytest.MonkeyPatch, fault: int
+) -> None:
+    name = f"fault-{fault}"
+    kept = Spool(works.folder / name, 10**8)
+    for photo in minutes(30):
+        kept.add(photo.captured_at, photo.image)
+
+    def faulty(self: Spool, *arguments: object) -> None:
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr(Spool, "_write", faulty)
+    works.double.answers = away
+    spool = works.start(giving(minutes(1, first=30)), name)
+    wait_until("it is told", lambda: counted("huella_agent_source_failures_total", name, reason="disk") >= 2)
+    assert len(spool) == 30
+    assert counted("huella_agent_dropped_frames_total", name, reason="disk") == 0
+
+
+def test_a_disk_that_stays_full_costs_each_photo_no_more_than_its_own_size(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Spool, *arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    kept = Spool(works.folder / "stays-full", 10**8)
+    for photo in minutes(30):
+        kept.add(photo.captured_at, photo.image)
+    monkeypatch.setattr(Spool, "_write", full)
+    monkeypatch.setattr(module, "wait_s", lambda *_: 3600.0)
+    works.double.answers = away
+    spool = works.start(giving(minutes(1, first=30)), "stays-full")
+    wait_until("it is told", lambda: counted("huella_agent_source_failures_total", "stays-full", reason="disk") == 1)
+    assert 28 <= len(spool) <= 29
+
+
+def test_a_disk_that_fails_while_a_frame_is_read_and_synced_does_not_end_the_sender(
+    works: Works, told: list[Told], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = threading.Event()
+    broken.set()
+    read, fsync = Spool.read, os.fsync
+
+    def reading(self: Spool, kept: Kept) -> bytes:
+        if broken.is_set():
+            raise OSError(errno.EMFILE, "Too many open files")
+        return read(self, kept)
+
+    def syncing(descriptor: int) -> None:
+        if broken.is_set():
+            raise OSError(errno.EIO, "Input/output error")
+        fsync(descriptor)
+
+    monkeypatch.setattr(Spool, "read", reading)
+    monkeypatch.setattr(os, "fsync", syncing)
+    kept = Spool(works.folder / "broken", 10**8)
+    for photo in minutes(2):
+        kept.add(photo.captured_at, photo.image)
+    works.start(giving([]), "broken")
+    wait_until("it is told", lambda: len(lines(told, "frames can't be synced to the disk")) >= 2)
+    assert works.dead() == []
+    broken.clear()
+    wait_until("both are taken", lambda: len(works.taken("broken")) == 2)

@@ -139,3 +139,47 @@ def test_a_disk_that_takes_no_more_leaves_the_spool_as_it_was(tmp_path: Path, mo
     assert victim.captured_at == MORNING
     assert drain(spool) == numbers(1)
     assert spool.drop_oldest() is None
+
+
+def test_a_failed_write_costs_no_other_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = filled(tmp_path, 3, most_bytes=900)
+
+    def full(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", full)
+        with pytest.raises(OSError, match="No space"):
+            spool.add(MORNING, b"003" * 100)
+    assert drain(spool) == numbers(0, 1, 2)
+
+
+def test_a_frame_that_the_disk_does_not_let_go_is_still_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = filled(tmp_path, 1)
+
+    def read_only(self: Path, missing_ok: bool = False) -> None:
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", read_only)
+        with pytest.raises(OSError, match="Read-only"):
+            spool.drop_oldest()
+    assert (len(spool), spool.bytes) == (1, 300)
+    assert drain(spool) == numbers(0)
+
+
+def test_what_could_not_be_synced_is_synced_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = filled(tmp_path, 2)
+    synced: list[int] = []
+
+    def broken(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        spool.hold()
+    monkeypatch.setattr(os, "fsync", synced.append)
+    spool.hold()
+    assert len(synced) == 3
+    spool.hold()
+    assert len(synced) == 3

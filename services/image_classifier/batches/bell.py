@@ -7,6 +7,7 @@ and one too many finds nothing to do; so every HTTP process may ring, and none h
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 import structlog
 from kombu.exceptions import OperationalError
@@ -14,6 +15,7 @@ from redis import RedisError
 
 from services.image_classifier.batches import metrics, store
 from services.image_classifier.batches.rules import UNFINISHED, BatchState
+from services.image_classifier.leases import hold_lease
 from services.image_classifier.settings import Settings
 from shared.broker import CLASSIFY_BATCHES, create_celery, create_redis, queue_length
 from shared.database import Database, now
@@ -41,6 +43,7 @@ class Bell:
         self._thread = threading.Thread(target=self._run, name="bell", daemon=True)
         self._out = self._failed = False
         self._cleared_at: datetime | None = None
+        self._id = str(uuid4())
 
     def start(self) -> None:
         """Begin to look for work."""
@@ -69,7 +72,7 @@ class Bell:
                 at = now()
                 if self._cleared_at is None or (at - self._cleared_at).total_seconds() >= CLEAR_EVERY_S:
                     self._cleared_at = at
-                    self.clear(at)
+                    self.clear_if_holder(at)
                 self._failed = False
             except Exception as error:
                 metrics.FAILURES.labels("bell").inc()
@@ -100,6 +103,14 @@ class Bell:
             log.info("broker answers again")
         self._out = False
         return BUSY_S
+
+    def clear_if_holder(self, at: datetime) -> bool:
+        """Clear, unless another process of the service does so; return whether it was done."""
+        lease = timedelta(seconds=2 * CLEAR_EVERY_S)
+        held = self._database.write(lambda connection: hold_lease(connection, "clear batches", self._id, at, lease))
+        if held:
+            self.clear(at)
+        return held
 
     def clear(self, at: datetime) -> None:
         """Remove what was not received whole, is removed, or is too old. What waits may wait, however long."""

@@ -225,6 +225,13 @@ def test_whoever_removes_a_batch_locks_its_inputs_before_it_as_all_others_do(dat
     assert "ORDER BY batch_inputs.number" in said[0]
 
 
+def test_one_process_at_a_time_clears_and_another_when_it_is_gone(database: Database, tmp_path: Path) -> None:
+    first, second = (Bell(database, Settings(data=tmp_path), waiting=lambda: 0, ring=lambda: None) for _ in range(2))
+    asked = [(first, 0, True), (second, 1, False), (first, 60, True), (second, 61, False), (second, 181, True)]
+    for bell, seconds, cleared in asked:
+        assert bell.clear_if_holder(NOON + timedelta(seconds=seconds)) is cleared
+
+
 def test_quotas_count_what_is_not_ended(database: Database) -> None:
     for n in range(3):
         make(database, f"b{n}", 1)

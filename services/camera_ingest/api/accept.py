@@ -11,7 +11,7 @@ import uuid_utils
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from starlette.requests import ClientDisconnect
 
 from services.camera_ingest import metrics, registry, store
@@ -95,6 +95,9 @@ async def _receive_and_store(parts: Parts, request: Request, arrival: Arrival) -
         except OSError as error:
             log.error("image not stored", error=str(error))
             raise unavailable("The photo could not be stored now. Keep it and send it again later.", 30) from None
+        except SQLAlchemyError as error:
+            log.error("camera not looked up", error=type(error).__name__)
+            raise unavailable("The photo's camera could not be looked up now. Keep it and send it again.", 5) from None
         zone = ZoneInfo(parts.settings.camera_timezone)
         told = (
             ("header", captured_at),

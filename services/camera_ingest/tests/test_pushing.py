@@ -6,8 +6,9 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
-from services.camera_ingest import metrics
+from services.camera_ingest import metrics, registry
 from services.camera_ingest.bodies import AROUND_THE_PHOTO, EVENT_BYTES, MOST_HEADERS, MOST_PARTS, MultipartBody
 from services.camera_ingest.event import Event, parse_mac, read_event
 from services.camera_ingest.registry import Camera, camera_with_secret, digest_of, read_camera, uses_digest
@@ -376,6 +377,27 @@ def test_a_camera_that_takes_only_200_gets_it_and_its_true_verdicts_are_counted(
     assert shown["last_refused_at"] is not None
     assert behind_200("broken-message") == before + 1
     assert ingest.audit()["accepted"] == 1
+
+
+def test_a_channel_that_can_not_be_looked_up_is_a_verdict_too(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
+    device(ingest)
+    choose(ingest, "nvr-1", always_200=True)
+
+    def away(*_: object) -> None:
+        raise OperationalError("SELECT", {}, Exception("away"))
+
+    for question, body in (
+        ("camera_at", message(alert(channel=2), picture(IMAGE))),
+        ("has_channels", message(alert(channel=None), picture(IMAGE))),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(registry, question, away)
+            answers = [post(ingest, "/v1/frames", body, by) for by in ("nvr-1", "whole")]
+        assert [answer.status_code for answer in answers] == [200, 503]
+        assert answers[0].json()["status"] == 503
+    shown = ingest.get("/v1/cameras/nvr-1").json()
+    assert (shown["refused"], shown["last_refusal"]) == (2, "unavailable")
+    assert ingest.files() == set()
 
 
 def test_who_does_not_know_the_secret_is_never_answered_200(ingest: Ingest) -> None:

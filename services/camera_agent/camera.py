@@ -79,10 +79,10 @@ class CameraAtWork:
         while not self._stopped.is_set():
             try:
                 for photo in self._source(self._stopped):
-                    if failures:
-                        self._log.info("source gives photos again", failures=failures)
-                    failures = 0
                     self._take(photo)
+                    if failures and not photo.unreadable.is_set():
+                        self._log.info("source gives photos again", failures=failures)
+                        failures = 0
                 if not self._stopped.is_set():
                     self._log.info("source has come to its end")
                     self._stopped.wait()
@@ -107,6 +107,7 @@ class CameraAtWork:
         except NotAPhoto as error:
             metrics.PHOTOS.labels(camera_id, "unreadable").inc()
             metrics.SOURCES_UP.labels(camera_id).set(0)
+            photo.unreadable.set()
             self._unreadable += 1
             level = self._log.warning if worth_telling(self._unreadable) else self._log.debug
             level("not a photo", error=str(error)[:200], in_a_row=self._unreadable)

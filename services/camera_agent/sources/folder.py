@@ -18,7 +18,8 @@ from services.camera_agent.config import Camera
 from services.camera_agent.photo import MOST_BYTES
 from services.camera_agent.sources.photos import Photo, Photos, SourceFailure
 
-LOOK_S = 1.0
+LOOK_S = 3.0
+"""Between looks; a file that is the same in two of them is no longer being written. FTP over Wi-Fi stalls."""
 SPARE = 1000
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -45,10 +46,12 @@ def photos(camera: Camera, state: Path, stopped: Event, look_s: float = LOOK_S) 
         chosen = _replayed(camera, given, stopped) if camera.entry.replay else _watched(camera, given, stopped, look_s)
         for found, captured_at in chosen:
             image = _read(camera.folder / found.path)
-            if image is not None:
-                yield Photo(captured_at, image)
-            # Whoever took the photo has kept it by now.
-            if camera.entry.delete:
+            if image is None:
+                continue
+            photo = Photo(captured_at, image)
+            yield photo
+            # Whoever took the photo has kept it by now. What is none may be half of one: grown, it is another Found.
+            if camera.entry.delete and not photo.unreadable.is_set() and _same(camera.folder / found.path, found):
                 (camera.folder / found.path).unlink(missing_ok=True)
             else:
                 given.add(found)
@@ -108,6 +111,15 @@ def look(folder: Path) -> list[Found]:
 
 def _raise(error: OSError) -> None:
     raise error
+
+
+def _same(path: Path, found: Found) -> bool:
+    """Return whether a file is still what was found: whoever wrote on meanwhile is not done with it."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return False
+    return (status.st_mtime_ns, status.st_size) == (found.modified_ns, found.size)
 
 
 def _read(path: Path) -> bytes | None:

@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Event
 
@@ -16,6 +16,8 @@ class Photo:
 
     captured_at: datetime
     image: bytes
+    unreadable: Event = field(default_factory=Event, compare=False, repr=False)
+    """Set by whoever took it and found that it is no whole photo; a source that owns its file keeps that then."""
 
 
 Photos = Generator[Photo, None, None]

@@ -247,9 +247,11 @@ def test_unchanged_photos_are_skipped_but_for_a_heartbeat(works: Works) -> None:
 
 
 def test_what_is_no_photo_is_counted_and_not_sent(works: Works) -> None:
-    works.start(giving([Photo(MORNING, b"<html>log in first</html>"), *minutes(1)]), "html")
+    page, photo = Photo(MORNING, b"<html>log in first</html>"), minutes(1)[0]
+    works.start(giving([page, photo]), "html")
     wait_until("the photo is taken", lambda: len(works.double.taken) == 1)
     assert counted("huella_agent_photos_total", "html", outcome="unreadable") == 1
+    assert (page.unreadable.is_set(), photo.unreadable.is_set()) == (True, False)
 
 
 def test_a_source_that_fails_is_asked_again_with_longer_and_longer_pauses(works: Works, quickly: list[float]) -> None:

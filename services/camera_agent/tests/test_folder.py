@@ -164,3 +164,25 @@ def test_a_folder_that_is_gone_is_a_failure_that_says_so(photos: Path) -> None:
     photos.rmdir()
     with pytest.raises(SourceFailure, match="No such file"):
         next(source(photos))
+
+
+def test_a_file_that_is_no_whole_photo_is_never_deleted_and_is_a_new_one_once_it_has_grown(photos: Path) -> None:
+    half, whole = put(photos, "a.jpg", 1, b"half"), put(photos, "b.jpg", 2)
+    given = source(photos, delete=True)
+    next(given).unreadable.set()
+    assert next(given).image == whole.read_bytes()
+    put(photos, "a.jpg", 3, b"half and half")
+    assert next(given).image == b"half and half"
+    given.close()
+    assert half.read_bytes() == b"half and half"
+    assert not whole.exists()
+
+
+def test_a_file_that_was_written_to_while_it_was_taken_is_not_deleted(photos: Path) -> None:
+    path = put(photos, "a.jpg", 1, b"first")
+    given = source(photos, delete=True)
+    assert next(given).image == b"first"
+    put(photos, "a.jpg", 2, b"second")
+    assert next(given).image == b"second"
+    given.close()
+    assert path.exists()

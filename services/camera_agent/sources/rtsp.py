@@ -65,12 +65,13 @@ def _key_frames(container: Any, camera: Camera, stopped: Event) -> Photos:
     codec = video.codec_context
     codec.thread_count = 1
     due = last = time.monotonic()
-    for packet in container.demux(video):
+    # All streams: asked for the video alone, demux would not come back while nothing but sound arrives.
+    for packet in container.demux():
         # Every packet is read, else they would pile up in the camera; only the one that is due is decoded.
         if stopped.is_set():
             return
         now = time.monotonic()
-        if packet.is_keyframe and packet.size:
+        if packet.stream.index == video.index and packet.is_keyframe and packet.size:
             last = now
             if now >= due:
                 due = max(due + camera.entry.every_s, now)

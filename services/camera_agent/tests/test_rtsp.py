@@ -11,6 +11,7 @@ from datetime import timedelta
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import av
 import pytest
@@ -196,3 +197,38 @@ def test_nobody_at_the_address_is_said_so() -> None:
 def test_a_password_with_any_characters_reaches_the_camera_whole() -> None:
     one = camera("rtsp://10.0.0.1:554/a?b=c", user="me@home:1")
     assert rtsp._with_credentials(one) == "rtsp://me%40home%3A1:hunter2-hunter2@10.0.0.1:554/a?b=c"
+
+
+class Packet:
+    """A packet of a stream, as PyAV gives it."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream, self.is_keyframe, self.size = stream, True, 100
+
+
+@pytest.mark.parametrize("stop", [True, False])
+def test_sound_that_goes_on_while_the_picture_stands_still_is_noticed_and_can_be_stopped(
+    stop: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rtsp, "KEY_FRAME_S", 0.05)
+    video, sound, stopped = Mock(index=0), Mock(index=1), threading.Event()
+    if stop:
+        stopped.set()
+
+    def demux(*streams: Any) -> Iterator[Packet]:
+        ends = time.monotonic() + GRACE_S
+        while time.monotonic() < ends:
+            if not streams:  # asked for the video alone, PyAV gives nothing of this
+                yield Packet(sound)
+            time.sleep(0.001)
+
+    container = Mock(demux=demux)
+    container.streams.video = [video]
+    frames = rtsp._key_frames(container, camera("rtsp://127.0.0.1/"), stopped)
+    began = time.monotonic()
+    if stop:
+        assert list(frames) == []
+    else:
+        with pytest.raises(SourceFailure, match="no key frame"):
+            next(frames)
+    assert time.monotonic() - began < GRACE_S

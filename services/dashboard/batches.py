@@ -59,6 +59,8 @@ class Batches(Client):
             ) as answer:
                 if answer.status_code >= 500:
                     raise ServiceDown(self.service)
+                if answer.status_code == 409:
+                    raise Refused(self.service, 409, "The batch has not ended yet; its results come with its end.")
                 if answer.status_code != 200:
                     raise Refused(self.service, answer.status_code, "There is no such batch.")
                 yield answer.aiter_bytes()

@@ -6,7 +6,8 @@ from pathlib import Path
 from prometheus_client import REGISTRY
 
 from services.image_classifier import classify
-from services.image_classifier.api import batch_predictions, batches, models, predictions
+from services.image_classifier.api import batch_predictions, batches, feedback, inference, models, predictions, rollout
+from services.image_classifier.rollout import controller
 from services.image_classifier.settings import Settings
 from shared.settings import ServiceSettings
 
@@ -22,7 +23,7 @@ def test_every_setting_of_its_own_is_in_the_table() -> None:
 
 
 def test_every_route_is_in_the_table() -> None:
-    modules = (models, predictions, batches, batch_predictions)
+    modules = (models, predictions, batches, batch_predictions, rollout, feedback, inference)
     routes = {f"{method} {route.path}" for module in modules for route in module.router.routes
               for method in route.methods}  # fmt: skip
     assert routes == set(re.findall(r"`((?:GET|POST|PUT|PATCH|DELETE) /[^`]+)`", README))
@@ -30,6 +31,7 @@ def test_every_route_is_in_the_table() -> None:
 
 def test_every_metric_is_named() -> None:
     assert classify.CHUNKS
+    assert controller.DRIFTING
     kinds = {"counter": "_total"}
     ours = {
         metric.name + kinds.get(metric.type, "")

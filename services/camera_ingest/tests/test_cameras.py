@@ -97,7 +97,7 @@ def test_the_secrets_of_an_unknown_camera_are_not_found(ingest: Ingest, method: 
         ("GET", "/v1/cameras", {Role.VIEWER, Role.OPERATOR, Role.ADMIN}),
         ("GET", "/v1/cameras/c1", {Role.VIEWER, Role.OPERATOR, Role.ADMIN}),
         ("GET", "/v1/cameras/c1/latest-image", {Role.VIEWER, Role.OPERATOR, Role.ADMIN}),
-        ("GET", "/v1/receipts", {Role.VIEWER, Role.OPERATOR, Role.ADMIN}),
+        ("GET", "/v1/receipts", set(Role)),
         ("GET", "/v1/receipts/x", {Role.VIEWER, Role.OPERATOR, Role.ADMIN}),
         ("GET", "/v1/receipts/x/image", {Role.VIEWER, Role.OPERATOR, Role.ADMIN}),
         ("POST", "/v1/receipts/x/offers", {Role.OPERATOR, Role.ADMIN}),

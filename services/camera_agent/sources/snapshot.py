@@ -1,6 +1,7 @@
 """`http://` and `https://`: a URL that answers with the camera's present picture."""
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from threading import Event
 
@@ -50,7 +51,7 @@ def _fetch(client: httpx.Client, camera: Camera, credentials: httpx.Auth | None)
             # The password is for the host that it was given for, and no less hidden on its way.
             ours = request.url.host == own.host and request.url.scheme in ("https", own.scheme)
             auth = credentials if ours else None
-            answer = client.send(request, auth=auth, stream=True)
+            answer = _answered(client, request, auth)
             try:
                 if answer.next_request is None:
                     return _read(answer, camera, deadline)
@@ -66,6 +67,22 @@ def _fetch(client: httpx.Client, camera: Camera, credentials: httpx.Auth | None)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise SourceFailure("unreachable", f"it can't be reached ({type(error).__name__})") from None
     raise SourceFailure("redirected", f"it redirects more than {MOST_REDIRECTS - 1} times")
+
+
+def _answered(client: httpx.Client, request: httpx.Request, credentials: httpx.Auth | None) -> httpx.Response:
+    """Send a request, and once more if it is challenged.
+
+    The client would do the same, but read the challenge's whole body first, which may have no end.
+    """
+    if credentials is None:
+        return client.send(request, stream=True)
+    flow = credentials.auth_flow(request)
+    answer = client.send(next(flow), auth=None, stream=True)
+    with suppress(StopIteration):  # it is content with the answer
+        again = flow.send(answer)
+        answer.close()
+        answer = client.send(again, auth=None, stream=True)
+    return answer
 
 
 def _read(answer: httpx.Response, camera: Camera, deadline: float) -> Photo:

@@ -4,7 +4,7 @@ import hashlib
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -152,3 +152,22 @@ def test_a_camera_that_sends_a_byte_now_and_then_is_given_up(monkeypatch: pytest
         finally:
             server.shutdown()
             thread.join()
+
+
+@pytest.mark.parametrize(
+    ("challenge", "keys"), [("Basic", {"auth": "basic"}), ('Digest realm="camera", qop="auth", nonce="abc"', {})]
+)
+def test_the_body_of_a_challenge_is_not_read(challenge: str, keys: dict[str, Any]) -> None:
+    taken: list[bytes] = []
+
+    class Endless(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            while len(taken) < 100:
+                taken.append(b"x" * 1000)
+                yield taken[-1]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(401, headers={"WWW-Authenticate": challenge}, stream=Endless())
+
+    assert failure(answer, user="viewer", **keys).reason == "unauthorized"
+    assert not taken

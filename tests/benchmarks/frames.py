@@ -1,6 +1,7 @@
 """The photos of the bench: drawn kennels of 1280x720 with the grain of a cheap sensor, about 150 kB each."""
 
 import io
+from functools import cache
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,7 @@ GRAIN = 6.0
 QUALITY = 80
 
 
+@cache
 def frames(number: int = NUMBER) -> list[bytes]:
     """Return JPEGs of 1280x720, the same each time; the mean of their sizes is between 130 and 170 kB."""
     return [_grained(draw(LABELS[seed % len(LABELS)], seed), seed) for seed in range(number)]

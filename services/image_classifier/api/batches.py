@@ -1,7 +1,6 @@
 """`/v1/batches`: many photos as one job, its progress, its end."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -149,11 +148,11 @@ async def stream_batch(
     if batch.state not in UNFINISHED and last_event_id == tag(batch):
         # All was told. By a 204 a browser knows that, where it would ask again after an empty stream for ever.
         return Response(status_code=204)
-    return Stream(parts.streams, _progress(parts.database, batch_id, last_event_id or "", caller.until))
+    return Stream(parts.streams, _progress(parts.database, batch_id, last_event_id or ""))
 
 
-async def _progress(database: Database, batch_id: str, last: str, until: float) -> AsyncIterator[ServerSentEvent]:
-    while time.time() < until:  # the right to it ends with the token
+async def _progress(database: Database, batch_id: str, last: str) -> AsyncIterator[ServerSentEvent]:
+    while True:
         try:
             batch = await asyncio.to_thread(find, database, batch_id)
         except Problem:  # it was removed meanwhile

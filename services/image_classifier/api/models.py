@@ -138,7 +138,8 @@ def list_models(
     cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before.")] = None,
 ) -> ModelPage:
     """In the order of name and version."""
-    found = library.every(loaded.settings, db)
+    with db.read() as connection:
+        found = library.every(loaded.settings, connection)
     keys = [f"{version.manifest.name}/{version.manifest.version}" for version in found]
     start = next((n for n, key in enumerate(keys) if cursor is None or key > cursor), len(keys))
     items = [ModelSummary(**_summary(version, loaded)) for version in found[start : start + limit]]
@@ -181,8 +182,6 @@ async def put_model(
     manifest, graph = await _upload(request)
     if (manifest.name, manifest.version) != (name, version):
         raise Problem(422, "invalid-model", "The manifest names another version than the address. Send it there.")
-    if not hmac.compare_digest(hashlib.sha256(graph).hexdigest(), manifest.digest):
-        raise Problem(422, "invalid-model", "The graph's SHA-256 is not the manifest's `digest`. Send both again.")
     outcome = await run_in_threadpool(_keep, loaded.settings, db, manifest, graph, caller.subject)
     if outcome == "other":
         raise Problem(409, "other-model", "Another model has this name and version. Versions never change: count on.")
@@ -242,9 +241,9 @@ def get_artifact(
     headers = {"ETag": f'"{found.manifest.digest}"', "Cache-Control": "private, max-age=31536000, immutable"}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    return Response(
-        library.graph_of(loaded.settings, db, found), headers=headers, media_type="application/octet-stream"
-    )
+    with db.read() as connection:
+        graph = library.graph_of(loaded.settings, connection, found)
+    return Response(graph, headers=headers, media_type="application/octet-stream")
 
 
 async def _upload(request: Request) -> tuple[Manifest, bytes]:
@@ -266,17 +265,21 @@ async def _upload(request: Request) -> tuple[Manifest, bytes]:
 
 def _keep(settings: Settings, db: Database, manifest: Manifest, graph: bytes, by: str) -> str:
     def keep(connection: Connection) -> str:
-        if versions.used_bytes(connection) + len(graph) > settings.versions_bytes:
+        outcome = versions.put(connection, manifest, graph, by[:200], now())
+        if outcome == "new" and versions.used_bytes(connection) > settings.versions_bytes:
             raise Problem(409, "versions-full", "Uploaded versions take all the room that they may. DELETE old ones.")
-        return versions.put(connection, manifest, graph, by[:200], now())
+        return outcome
 
+    if not hmac.compare_digest(hashlib.sha256(graph).hexdigest(), manifest.digest):
+        raise Problem(422, "invalid-model", "The graph's SHA-256 is not the manifest's `digest`. Send both again.")
     if shipped.find(settings.models, manifest.name, manifest.version) is not None:
         raise Problem(409, "other-model", "The service is shipped with this version, and it never changes. Count on.")
     return db.write(keep)
 
 
 def _found(loaded: Serving, db: Database, name: str, version: str) -> library.Version:
-    found = library.find(loaded.settings, db, name, version)
+    with db.read() as connection:
+        found = library.find(loaded.settings, connection, name, version)
     if found is None:
         raise Problem(404, "not-found", "There is no such model version. /v1/models lists those that there are.")
     return found
@@ -290,6 +293,7 @@ def _changeable(loaded: Serving, db: Database, name: str, version: str) -> libra
 
 
 def _refuse_if_used(connection: Connection, name: str, version: str) -> None:
+    rollouts.lock(connection)
     if rollouts.in_use(connection, name, version):
         raise Problem(409, "in-use", "The rollout in force uses this version. PUT /v1/rollout another one first.")
 

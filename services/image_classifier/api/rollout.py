@@ -1,10 +1,12 @@
 """`/v1/rollout`: which versions are in use and why, its history, its evidence, and how it is changed."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy import Connection
 
 from services.image_classifier.api.database import Config, Db
 from services.image_classifier.api.problems import problems
@@ -132,33 +134,36 @@ def get_rollout(caller: Viewer, db: Db, config: Config, response: Response) -> R
 @router.put("", responses=problems(401, 403, 409, 422), summary="Put a rollout in force")
 def put_rollout(caller: Admin, body: RolloutRequest, db: Db, config: Config) -> RolloutAnswer:
     """Every worker follows within two seconds. Each call is a new revision."""
-    return _put(db, config, to_rollout(body), caller.subject, body.reason)
+    asked = to_rollout(body)
+    return _put(db, config, lambda _, __: asked, caller.subject, body.reason)
 
 
 @router.patch("", responses=problems(401, 403, 409, 422), summary="Change the rollout in force")
 def patch_rollout(caller: Admin, body: RolloutPatch, db: Db, config: Config) -> RolloutAnswer:
     """What is left out stays as it is; a canary begins again at its first stage."""
-    found, _ = _current(db, config)
     changes = {name: getattr(body, name) for name in body.model_fields_set if getattr(body, name) is not None}
-    merged = to_request(found.rollout, body.reason).model_copy(update=changes)
-    return _put(db, config, to_rollout(merged), caller.subject, body.reason)
+
+    def merged(_: Connection, found: Revision) -> Rollout:
+        return to_rollout(to_request(found.rollout, body.reason).model_copy(update=changes))
+
+    return _put(db, config, merged, caller.subject, body.reason)
 
 
 @router.post("/undo", responses=problems(401, 403, 409, 422), summary="Take the last change back")
 def undo_rollout(caller: Admin, body: Undo, db: Db, config: Config) -> RolloutAnswer:
     """What was in force before becomes a new revision; of a canary only its champion does: it would go on by itself."""
-    found, _ = _current(db, config)
-    with db.read() as connection:
+
+    def earlier(connection: Connection, found: Revision) -> Rollout:
         before = store.before(connection, found.rollout.root)
-    if before is None and found.rollout.revision == domain.NOBODY:
-        raise Problem(409, "nothing-to-undo", "Nobody has changed the rollout yet. PUT /v1/rollout changes it.")
-    if before is None:
-        rollout = domain.single(config.model, config.version)
-    elif before.rollout.strategy is Strategy.CANARY:
-        rollout = domain.single(*before.rollout.champion.key)
-    else:
-        rollout = replace(before.rollout, stage=0)
-    return _put(db, config, rollout, caller.subject, body.reason)
+        if before is None and found.rollout.revision == domain.NOBODY:
+            raise Problem(409, "nothing-to-undo", "Nobody has changed the rollout yet. PUT /v1/rollout changes it.")
+        if before is None:
+            return domain.single(config.model, config.version)
+        if before.rollout.strategy is Strategy.CANARY:
+            return domain.single(*before.rollout.champion.key)
+        return replace(before.rollout, stage=0)
+
+    return _put(db, config, earlier, caller.subject, body.reason)
 
 
 @router.get("/revisions", responses=problems(401, 403, 422), summary="Every change, newest first")
@@ -258,16 +263,27 @@ def _off_policy(variant: domain.Variant, rewards: list[tuple[tuple[str, str], bo
 def _current(db: Database, config: Settings) -> tuple[Revision, bool]:
     with db.read() as connection:
         found = store.current(connection)
-    if found is not None:
-        return found, True
-    return Revision(domain.single(config.model, config.version), "default", NOBODY, EPOCH), False
+    return (_default(config), False) if found is None else (found, True)
 
 
-def _put(db: Database, config: Settings, rollout: Rollout, author: str, reason: str) -> RolloutAnswer:
-    for variant in rollout.variants:
-        found = library.find(config, db, *variant.key)
-        if found is None or found.state is not State.READY:
-            state = "not there" if found is None else found.state.value
-            detail = f"{variant.model}/{variant.version} is {state}. GET /v1/models lists those that are ready."
-            raise Problem(409, "not-ready", detail)
-    return to_answer(db.write(lambda connection: store.add(connection, rollout, author, reason, now())))
+def _default(config: Settings) -> Revision:
+    return Revision(domain.single(config.model, config.version), "default", NOBODY, EPOCH)
+
+
+def _put(
+    db: Database, config: Settings, make: Callable[[Connection, Revision], Rollout], author: str, reason: str
+) -> RolloutAnswer:
+    """Put in force what `make` makes of the revision in force; nothing changes in between, here or elsewhere."""
+
+    def change(connection: Connection) -> Revision:
+        store.lock(connection)
+        rollout = make(connection, store.current(connection) or _default(config))
+        for variant in rollout.variants:
+            found = library.find(config, connection, *variant.key)
+            if found is None or found.state is not State.READY:
+                state = "not there" if found is None else found.state.value
+                detail = f"{variant.model}/{variant.version} is {state}. GET /v1/models lists those that are ready."
+                raise Problem(409, "not-ready", detail)
+        return store.add(connection, rollout, author, reason, now())
+
+    return to_answer(db.write(change))

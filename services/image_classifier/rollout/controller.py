@@ -30,6 +30,8 @@ LEASE = timedelta(seconds=10)
 SLOW_EVERY_S = 60.0
 AUTHOR = "canary"
 SPREAD_DAYS = 9
+PRUNING_ROUNDS = 50
+"""Transactions of a bounded size in which old rows go, a minute: more than any number of workers write."""
 
 FAILURES = Counter(
     "huella_classifier_controller_failures_total", "Rounds of the controller that failed, by part.", ["part"]
@@ -123,9 +125,7 @@ class Controller:
             state, reason = State.READY, ""
         ended = now()
         self._database.write(
-            lambda connection: versions.finish_proof(
-                connection, manifest.name, manifest.version, state, reason, frame_seconds, ended
-            )
+            lambda connection: versions.finish_proof(connection, manifest, state, reason, frame_seconds, ended)
         )
         PROVEN.labels(state.value).inc()
         log.info("version proven", model=manifest.name, version=manifest.version, state=state.value, reason=reason)
@@ -145,6 +145,7 @@ class Controller:
         root = rollout.root if following.strategy is Strategy.CANARY else None
 
         def change(connection: Connection) -> bool:
+            store.lock(connection)
             newest = store.current(connection)
             if newest is None or newest.rollout.revision != rollout.revision:
                 return False  # a person was faster
@@ -172,7 +173,9 @@ class Controller:
     def _prune(self, at: datetime) -> None:
         before = at - timedelta(days=self._settings.decision_days)
         spreads = at - timedelta(days=SPREAD_DAYS)
-        self._database.write(lambda connection: store.prune(connection, before, spreads))
+        for _ in range(PRUNING_ROUNDS):
+            if not self._database.write(lambda connection: store.prune(connection, before, spreads)):
+                break
 
 
 def next_rollout(rollout: Rollout, verdict: Verdict) -> Rollout | None:

@@ -15,6 +15,7 @@ WEEK, DAY = timedelta(days=7), timedelta(days=1)
 LEAST_FRAMES = 200
 """Frames of a camera on each side before its spread is compared."""
 ALARM = 0.25
+QUALITY_FRAMES = 20_000
 CONFIDENCE_BINS = 5
 
 
@@ -44,9 +45,13 @@ def take(
 
 
 def quality(connection: Connection, since: datetime) -> dict[str, Any]:
-    """Return accuracy and calibration on what people saw since then, by version, camera and hour of the day (UTC)."""
+    """Return accuracy and calibration on what people saw since then, by version, camera and hour of the day (UTC).
+
+    Of more than QUALITY_FRAMES, the newest.
+    """
     f = tables.feedback
-    rows = connection.execute(select(f).where(f.c.at >= since, f.c.label.is_not(None))).mappings().all()
+    query = select(f).where(f.c.at >= since, f.c.label.is_not(None)).order_by(f.c.at.desc()).limit(QUALITY_FRAMES)
+    rows = connection.execute(query).mappings().all()
     groups: dict[str, dict[str, list[bool]]] = {"version": {}, "camera": {}, "hour": {}}
     bins = [{"frames": 0, "said": 0.0, "seen": 0} for _ in range(CONFIDENCE_BINS)]
     confirmed = 0

@@ -4,95 +4,29 @@ A thread looks every half second which revision is in force, so a change reaches
 """
 
 import threading
-import time
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import structlog
 from prometheus_client import Counter, Gauge
 
-from services.image_classifier.decode import Picture
-from services.image_classifier.model_version import InvalidModelVersion, Manifest, ModelVersion, Prediction
+from services.image_classifier.model_version import InvalidModelVersion, Manifest, ModelVersion
 from services.image_classifier.rollout import store
+from services.image_classifier.rollout.candidate import Candidate
 from services.image_classifier.rollout.domain import Rollout, Variant, single
 from services.image_classifier.rollout.journal import Journal
 from services.image_classifier.settings import Settings
 from services.image_classifier.shipped import load_default
 from services.image_classifier.versions import library
-from services.image_classifier.versions.isolated import Failed, IsolatedVersion, Late
 from shared.database import Database
 
 log = structlog.get_logger(__name__)
 
 EVERY_S = 0.5
-REST_S = 5.0
-START_S = 60.0
 
 REVISION = Gauge("huella_classifier_rollout_revision", "Revision of the rollout that this process has in force.")
 FAILURES = Counter(
     "huella_classifier_lineup_failures_total", "Looks at the rollout, or loads of its versions, that failed.", ["what"]
 )
-
-
-class Candidate:
-    """A version that is not trusted yet. Whatever it does costs its own frames only."""
-
-    def __init__(self, variant: Variant, manifest: Manifest, graph: bytes, memory_bytes: int) -> None:
-        self.variant = variant
-        self.manifest = manifest
-        self._graph = graph
-        self._memory_bytes = memory_bytes
-        self._version: IsolatedVersion | None = None
-        self._rest_until = 0.0
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="candidate")
-        self._asked: Future[tuple[list[Prediction], float]] | None = None
-
-    def keep_up(self) -> None:
-        """Start its process if it is down and has rested."""
-        if (self._version is not None and self._version.alive) or time.monotonic() < self._rest_until:
-            return
-        try:
-            self._version = IsolatedVersion(
-                self.manifest, self._graph, memory_bytes=self._memory_bytes, start_s=START_S
-            )
-        except InvalidModelVersion as error:
-            FAILURES.labels("candidate").inc()
-            log.warning(
-                "a candidate does not start", model=self.manifest.name, version=self.manifest.version, reason=str(error)
-            )
-            self._rest_until = time.monotonic() + REST_S
-
-    @property
-    def busy(self) -> bool:
-        """Whether it still works at what it was asked last."""
-        return self._asked is not None and not self._asked.done()
-
-    def ask(self, pictures: Sequence[Picture], deadline_s: float) -> "Future[tuple[list[Prediction], float]]":
-        """Begin to ask it; the future raises Late or Failed. It is to be asked one thing at a time (`busy`)."""
-        try:
-            self._asked = self._thread.submit(self._predict, list(pictures), deadline_s)
-        except RuntimeError as error:  # it was closed since this chunk began: another revision is in force
-            self._asked = Future()
-            self._asked.set_exception(Failed(str(error)))
-        return self._asked
-
-    def _predict(self, pictures: Sequence[Picture], deadline_s: float) -> tuple[list[Prediction], float]:
-        version = self._version
-        if version is None or not version.alive:
-            raise Failed("its process does not run")
-        try:
-            return version.predict(pictures, deadline_s)
-        except (Late, Failed):
-            if not version.alive:
-                self._rest_until = time.monotonic() + REST_S
-            raise
-
-    def close(self) -> None:
-        """End its process, and what it is asked."""
-        if self._version is not None:
-            self._version.close()
-        self._thread.shutdown(wait=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +135,8 @@ class Lineup:
         return Candidate(variant, manifest, graph, self._settings.candidate_memory_bytes)
 
     def _stored(self, variant: Variant) -> tuple[Manifest, bytes]:
-        found = library.find(self._settings, self._database, *variant.key)
-        if found is None:
-            raise InvalidModelVersion(f"there is no {variant.model}/{variant.version}")
-        return found.manifest, library.graph_of(self._settings, self._database, found)
+        with self._database.read() as connection:
+            found = library.find(self._settings, connection, *variant.key)
+            if found is None:
+                raise InvalidModelVersion(f"there is no {variant.model}/{variant.version}")
+            return found.manifest, library.graph_of(self._settings, connection, found)

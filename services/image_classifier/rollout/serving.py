@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,16 +9,16 @@ import structlog
 
 from services.image_classifier.decode import Picture
 from services.image_classifier.model_version import Manifest, ModelVersion, Prediction
+from services.image_classifier.rollout.candidate import Asked, Candidate, Down
 from services.image_classifier.rollout.domain import Choice, Strategy, Variant, decide
 from services.image_classifier.rollout.journal import Entry
-from services.image_classifier.rollout.lineup import Candidate, InForce
+from services.image_classifier.rollout.lineup import InForce
 from services.image_classifier.versions.isolated import Late
 
 log = structlog.get_logger(__name__)
 
 Predict = Callable[[ModelVersion, Sequence[Picture]], list[Prediction | Exception]]
 Said = Mapping[str, Prediction | Exception]
-Asked = Future[tuple[list[Prediction], float]]
 Record = Callable[[Entry], None]
 
 
@@ -113,7 +112,8 @@ def _ask(
     """Begin to ask a candidate about its frames; None in place of the future if it is still busy."""
     key = candidate.variant.key
     theirs = [shot for shot in shots if key in {one.key for one in (shot.choice.served, *shot.choice.shadows)}]
-    if not theirs:
+    if not theirs or candidate.starting:
+        # One that starts is not asked and not blamed: the champion serves its frames.
         return None, []
     if candidate.busy:
         # Shadows are dropped: nobody waits for them. Frames that it should serve count as late.
@@ -137,6 +137,8 @@ def _outcome(
         return {shot.receipt: Late("it is still busy") for shot in shots}, None
     try:
         predictions, seconds = future.result()
+    except Down as error:
+        return {shot.receipt: error for shot in shots}, None
     except Exception as error:  # noqa: BLE001 - whatever a candidate does is counted against it and harms no frame
         log.warning(
             "a candidate failed",

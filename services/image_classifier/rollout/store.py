@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Table, case, delete, func, insert, select
+from sqlalchemy import Connection, RowMapping, Table, case, delete, func, insert, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.image_classifier import tables
@@ -29,6 +29,15 @@ class Revision:
     reason: str
     since: datetime
     belief: tuple[float, ...] | None = None
+
+
+def lock(connection: Connection) -> None:
+    """Wait until no other transaction changes the rollout, or the versions that it may name, and keep it so.
+
+    SQLite's writers are alone anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("LOCK TABLE rollouts IN SHARE ROW EXCLUSIVE MODE"))
 
 
 def current(connection: Connection) -> Revision | None:
@@ -72,6 +81,7 @@ def add(
     connection: Connection, rollout: Rollout, author: str, reason: str, at: datetime, root: int | None = None
 ) -> Revision:
     """Put a rollout in force as the next revision, and return it; `root` is given by a policy that goes on."""
+    lock(connection)
     table = tables.rollouts
     newest = connection.execute(select(func.coalesce(func.max(table.c.revision), 0))).scalar_one()
     kept = replace(rollout, revision=newest + 1, root=root if root is not None else newest + 1)

@@ -33,7 +33,7 @@ def manifest_of(folder: Path, graph: bytes) -> Manifest:
 
 def test_it_says_what_the_version_says_in_this_process(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path)
-    version = IsolatedVersion(read_manifest(folder), read_graph(folder), memory_bytes=MEMORY, start_s=60)
+    version = IsolatedVersion(read_manifest(folder), MEMORY).load(read_graph(folder), 60)
     predictions, seconds = version.predict(PICTURES, 60)
     assert predictions == ModelVersion.load(folder).predict(PICTURES)
     assert seconds > 0
@@ -43,11 +43,11 @@ def test_it_says_what_the_version_says_in_this_process(tmp_path: Path) -> None:
 
 def test_a_late_one_is_ended_and_a_killed_one_is_missed(tmp_path: Path) -> None:
     graph = slow_graph()
-    version = IsolatedVersion(manifest_of(tmp_path, graph), graph, memory_bytes=MEMORY, start_s=60)
+    version = IsolatedVersion(manifest_of(tmp_path, graph), MEMORY).load(graph, 60)
     with pytest.raises(Late):
         version.predict(PICTURES * 20, 0.01)
     assert not version.alive
-    version = IsolatedVersion(manifest_of(tmp_path, graph), graph, memory_bytes=MEMORY, start_s=60)
+    version = IsolatedVersion(manifest_of(tmp_path, graph), MEMORY).load(graph, 60)
     os.kill(version._process.pid, signal.SIGKILL)
     with pytest.raises(Failed, match="exit code -9"):
         version.predict(PICTURES, 60)
@@ -84,7 +84,7 @@ def test_one_that_never_ends_is_refused_in_time(tmp_path: Path) -> None:
 def test_its_process_knows_nothing_of_our_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HUELLA_SECRET", "s3cret")
     folder = write_tiny_model(tmp_path)
-    version = IsolatedVersion(read_manifest(folder), read_graph(folder), memory_bytes=MEMORY, start_s=60)
+    version = IsolatedVersion(read_manifest(folder), MEMORY).load(read_graph(folder), 60)
     assert "HUELLA" not in Path(f"/proc/{version._process.pid}/environ").read_text()
     version.close()
 

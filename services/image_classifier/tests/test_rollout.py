@@ -3,39 +3,29 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
-from concurrent.futures import wait
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
-import uuid_utils
 from fastapi import FastAPI
 
 from services.image_classifier import tables
-from services.image_classifier.classify import predict_each
-from services.image_classifier.decode import Picture
-from services.image_classifier.domain import Quality
 from services.image_classifier.main import MIGRATIONS, create_app
 from services.image_classifier.model_version import Manifest
 from services.image_classifier.rollout import feedback, store
-from services.image_classifier.rollout.controller import Controller
 from services.image_classifier.rollout.domain import Bandit, Canary, Role, Rollout, Strategy, Variant
-from services.image_classifier.rollout.journal import Journal
-from services.image_classifier.rollout.lineup import Lineup
-from services.image_classifier.rollout.serving import Answer, Shot, answer, choose
 from services.image_classifier.settings import Settings
-from services.image_classifier.tests.tiny_model import SIZE, slow_graph, tiny_graph, tiny_manifest, write_tiny_model
+from services.image_classifier.tests.rollout_worker import Worker, put_version
+from services.image_classifier.tests.tiny_model import slow_graph, tiny_graph, tiny_manifest, write_tiny_model
 from services.image_classifier.versions import store as versions
 from services.image_classifier.versions.store import State
 from shared.database import Database, migrate, now
 from shared.testing import TokenFor, wait_until
 
 AT = datetime(2026, 11, 22, 10, tzinfo=UTC)
-CAT = Picture(np.full((SIZE, SIZE, 3), (250, 0, 0), dtype=np.uint8), Quality.OK)
 CHAMPION = Variant("tiny", "1", Role.CHAMPION, 1.0)
 
 
@@ -70,18 +60,6 @@ async def admin(app: FastAPI, token_for: TokenFor) -> AsyncIterator[httpx.AsyncC
 
 def form(graph: bytes, version: str = "2", **changes: Any) -> dict[str, bytes]:
     return {"manifest": json.dumps(tiny_manifest(graph, "tiny", version) | changes).encode(), "graph": graph}
-
-
-def put_version(database: Database, version: str, graph: bytes) -> Variant:
-    """Put a version into the database as if it were proven."""
-    manifest = Manifest.model_validate(tiny_manifest(graph, "tiny", version))
-
-    def put(connection: Any) -> None:
-        versions.put(connection, manifest, graph, "tests", AT)
-        versions.finish_proof(connection, "tiny", version, State.READY, "", 0.001, AT)
-
-    database.write(put)
-    return Variant("tiny", version, Role.CANDIDATE, 1.0)
 
 
 async def test_an_upload_is_proven_then_used_then_in_the_way_of_its_removal(
@@ -203,43 +181,6 @@ async def test_feedback_is_taken_once_revised_and_exported(
     assert first["items"][0]["path"] == "cat/r1.jpg"
     rest = (await admin.get("/v1/feedback/export", params={"cursor": first["next"]})).json()
     assert ([item["path"] for item in rest["items"]], rest["next"]) == (["dog/r3.jpg"], None)
-
-
-class Worker:
-    """A worker's part in the rollout, without its queue."""
-
-    def __init__(self, settings: Settings, database: Database) -> None:
-        self.database = database
-        self.journal = Journal(database)
-        self.lineup = Lineup(settings, database, self.journal, candidates=True)
-        self.controller = Controller(database, settings)
-
-    def put(self, rollout: Rollout) -> int:
-        revision = self.database.write(lambda connection: store.add(connection, rollout, "tests", "try", now()))
-        self.lineup.refresh()
-        return revision.rollout.revision
-
-    def work(self, number: int, deadline_s: float = 30.0) -> list[Answer]:
-        now_ = self.lineup.now
-        receipts = [str(uuid_utils.uuid7()) for _ in range(number)]
-        shots = [Shot(receipt, "c1", choose(now_, "c1", receipt), {SIZE: CAT}) for receipt in receipts]
-        answers = answer(now_, shots, predict_each, now(), deadline_s, self.journal.add)
-        wait([one._asked for one in now_.candidates.values() if one._asked], timeout=60)
-        self.journal.flush()
-        self.database.write(lambda connection: None)
-        return [answers[receipt] for receipt in receipts]
-
-    def seen(self) -> dict[str, Any]:
-        with self.database.read() as connection:
-            found = store.current(connection)
-            assert found is not None
-            return {key[1]: seen for key, seen in store.seen(connection, found.rollout, whole=True).items()}
-
-    def newest(self) -> store.Revision:
-        with self.database.read() as connection:
-            found = store.current(connection)
-        assert found is not None
-        return found
 
 
 def _has_decided(worker: Worker, number: int) -> bool:

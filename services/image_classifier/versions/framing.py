@@ -22,10 +22,12 @@ def send(channel: socket.socket, head: dict[str, Any], body: bytes = b"") -> Non
     channel.sendall(body)
 
 
-def receive(channel: socket.socket, deadline: float | None = None) -> tuple[dict[str, Any], bytes]:
+def receive(
+    channel: socket.socket, deadline: float | None = None, body_limit: int = BODY_LIMIT
+) -> tuple[dict[str, Any], bytes]:
     """Return one message, until `deadline` (time.monotonic). Raises Ended, TimeoutError or OSError."""
     head_size, body_size = LENGTHS.unpack(_exactly(channel, LENGTHS.size, deadline))
-    if head_size > HEAD_LIMIT or body_size > BODY_LIMIT:
+    if head_size > HEAD_LIMIT or body_size > body_limit:
         raise Ended("a message is too large")
     head = json.loads(_exactly(channel, head_size, deadline))
     return head, _exactly(channel, body_size, deadline)

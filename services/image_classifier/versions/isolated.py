@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from services.image_classifier.versions.framing import Ended, receive, send
 
 ROOT = Path(__file__).resolve().parents[3]
 WARM_FRAMES, WARM_ROUNDS = 16, 3
+ANSWER_BYTES = 4096
 
 
 class Late(Exception):
@@ -32,10 +34,8 @@ class Failed(Exception):
 class IsolatedVersion:
     """A graph behind a socket; `predict` may be called by one thread at a time."""
 
-    def __init__(
-        self, manifest: Manifest, graph: bytes, *, memory_bytes: int, start_s: float, processor_s: int = 0
-    ) -> None:
-        """Start it and wait until it serves. Raises InvalidModelVersion with the reason if it can't."""
+    def __init__(self, manifest: Manifest, memory_bytes: int, processor_s: int = 0) -> None:
+        """Begin its process: at most `memory_bytes` of addresses and, if not 0, `processor_s`. Raises OSError."""
         self.manifest = manifest
         self._reading = Reading(manifest)
         self._lock = threading.Lock()
@@ -53,10 +53,14 @@ class IsolatedVersion:
             stderr=subprocess.DEVNULL,
         )
         theirs.close()
+
+    def load(self, graph: bytes, start_s: float) -> Self:
+        """Hand it the graph and wait until it serves; `close` ends the wait. Raises InvalidModelVersion."""
         deadline = time.monotonic() + start_s
         try:
             self._channel.settimeout(start_s)
-            send(self._channel, {"manifest": manifest.model_dump(mode="json", by_alias=True), "threads": 1}, graph)
+            said = self.manifest.model_dump(mode="json", by_alias=True)
+            send(self._channel, {"manifest": said, "threads": 1}, graph)
             head, _ = receive(self._channel, deadline)
         except TimeoutError:
             self.close()
@@ -67,6 +71,7 @@ class IsolatedVersion:
         if "refused" in head:
             self.close()
             raise InvalidModelVersion(str(head["refused"]))
+        return self
 
     @property
     def alive(self) -> bool:
@@ -87,7 +92,8 @@ class IsolatedVersion:
         try:
             self._channel.settimeout(deadline_s)
             send(self._channel, {"shape": pixels.shape}, pixels.tobytes())
-            head, body = receive(self._channel, deadline)
+            # A graph decides how much it answers; it is not to fill our memory with it.
+            head, body = receive(self._channel, deadline, ANSWER_BYTES)
         except TimeoutError:
             self.close()
             raise Late(f"no answer within {deadline_s:g} s") from None
@@ -105,9 +111,11 @@ class IsolatedVersion:
         self._end()
 
     def _end(self) -> int:
-        self._channel.close()
         self._process.kill()
-        return self._process.wait(timeout=10)
+        code = self._process.wait(timeout=10)
+        # Last: a thread that waits for an answer has seen the other end close by now.
+        self._channel.close()
+        return code
 
 
 def prove(manifest: Manifest, graph: bytes, *, memory_bytes: int, within_s: float) -> float:
@@ -115,9 +123,7 @@ def prove(manifest: Manifest, graph: bytes, *, memory_bytes: int, within_s: floa
 
     Raises InvalidModelVersion with the reason.
     """
-    version = IsolatedVersion(
-        manifest, graph, memory_bytes=memory_bytes, start_s=within_s, processor_s=max(1, int(within_s))
-    )
+    version = IsolatedVersion(manifest, memory_bytes, max(1, int(within_s))).load(graph, within_s)
     try:
         size = manifest.input_size
         noise = np.random.default_rng(0).integers(0, 256, (WARM_FRAMES, size, size, 3), dtype=np.uint8)

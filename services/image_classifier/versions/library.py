@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+from sqlalchemy import Connection
+
 from services.image_classifier import shipped
 from services.image_classifier.model_version import InvalidModelVersion, Manifest, read_graph
 from services.image_classifier.settings import Settings
 from services.image_classifier.versions import store
 from services.image_classifier.versions.store import State
-from shared.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,35 +23,32 @@ class Version:
     frame_seconds: float | None = None
 
 
-def find(settings: Settings, database: Database, name: str, version: str) -> Version | None:
+def find(settings: Settings, connection: Connection, name: str, version: str) -> Version | None:
     """Return a version, or None. Shipped ones hide uploaded ones, which can't be made under their names."""
     found = shipped.find(settings.models, name, version)
     if found is not None:
         return Version(found.manifest, found.size_bytes, State.READY, "", shipped=True)
-    with database.read() as connection:
-        uploaded = store.find(connection, name, version)
+    uploaded = store.find(connection, name, version)
     return None if uploaded is None else _seen(uploaded)
 
 
-def every(settings: Settings, database: Database) -> list[Version]:
+def every(settings: Settings, connection: Connection) -> list[Version]:
     """Return all versions in the order of name and version."""
     found = {
         (one.manifest.name, one.manifest.version): Version(one.manifest, one.size_bytes, State.READY, "", shipped=True)
         for one in shipped.every(settings.models)
     }
-    with database.read() as connection:
-        for uploaded in store.every(connection):
-            found.setdefault((uploaded.manifest.name, uploaded.manifest.version), _seen(uploaded))
+    for uploaded in store.every(connection):
+        found.setdefault((uploaded.manifest.name, uploaded.manifest.version), _seen(uploaded))
     return [found[key] for key in sorted(found)]
 
 
-def graph_of(settings: Settings, database: Database, version: Version) -> bytes:
+def graph_of(settings: Settings, connection: Connection, version: Version) -> bytes:
     """Return the bytes of a version's graph. Raises InvalidModelVersion if they are gone."""
     manifest = version.manifest
     if version.shipped:
         return read_graph(settings.models / manifest.name / manifest.version)
-    with database.read() as connection:
-        content = store.graph(connection, manifest.digest)
+    content = store.graph(connection, manifest.digest)
     if content is None:
         raise InvalidModelVersion(f"the graph of {manifest.name}/{manifest.version} is gone")
     return content

@@ -12,6 +12,8 @@ from services.image_classifier.model_version import Manifest
 from services.image_classifier.tables import graphs, versions
 
 ATTEMPTS = 3
+ROW_BYTES = 10_000
+"""What a version counts beside its graph and manifest: no number of tiny ones is free."""
 
 
 class State(StrEnum):
@@ -48,6 +50,10 @@ def _uploaded(row: RowMapping) -> Uploaded:
     )
 
 
+def _written(manifest: Manifest) -> str:
+    return manifest.model_dump_json(by_alias=True)
+
+
 def _here(name: str, version: str) -> Any:
     return (versions.c.name == name) & (versions.c.version == version)
 
@@ -65,8 +71,9 @@ def every(connection: Connection) -> list[Uploaded]:
 
 
 def used_bytes(connection: Connection) -> int:
-    """Return the bytes that all graphs take."""
-    return int(connection.execute(select(func.coalesce(func.sum(versions.c.size_bytes), 0))).scalar_one())
+    """Return the bytes that all versions take, their manifests and rows included."""
+    size = versions.c.size_bytes + func.length(versions.c.manifest) + ROW_BYTES
+    return int(connection.execute(select(func.coalesce(func.sum(size), 0))).scalar_one())
 
 
 def graph(connection: Connection, digest: str) -> bytes | None:
@@ -89,7 +96,7 @@ def put(connection: Connection, manifest: Manifest, content: bytes, by: str, at:
         "version": manifest.version,
         "state": State.RECEIVED,
         "reason": "",
-        "manifest": manifest.model_dump_json(by_alias=True),
+        "manifest": _written(manifest),
         "digest": manifest.digest,
         "size_bytes": len(content),
         "attempts": 0,
@@ -116,29 +123,29 @@ def begin_proof(connection: Connection, at: datetime) -> tuple[Uploaded, bytes] 
     if row is None:
         return None
     if row["attempts"] >= ATTEMPTS:
-        finish_proof(connection, row["name"], row["version"], State.REFUSED, "proving it ended the prover", None, at)
+        finish_proof(connection, _uploaded(row).manifest, State.REFUSED, "proving it ended the prover", None, at)
         return None
     connection.execute(update(versions).where(_here(row["name"], row["version"])).values(attempts=row["attempts"] + 1))
     content = graph(connection, row["digest"])
     if content is None:
-        finish_proof(connection, row["name"], row["version"], State.REFUSED, "its graph is missing", None, at)
+        finish_proof(connection, _uploaded(row).manifest, State.REFUSED, "its graph is missing", None, at)
         return None
     return _uploaded(row), content
 
 
 def finish_proof(
     connection: Connection,
-    name: str,
-    version: str,
+    manifest: Manifest,
     state: State,
     reason: str,
     frame_seconds: float | None,
     at: datetime,
 ) -> None:
-    """Write what the proof of a version came to, unless it changed meanwhile."""
+    """Write what the proof of a version came to, unless it changed meanwhile: another may have come in its place."""
     connection.execute(
         update(versions)
-        .where(_here(name, version), versions.c.state == State.RECEIVED)
+        .where(_here(manifest.name, manifest.version), versions.c.state == State.RECEIVED)
+        .where(versions.c.digest == manifest.digest, versions.c.manifest == _written(manifest))
         .values(state=state, reason=reason[:500], frame_seconds=frame_seconds, changed_at=at)
     )
 

@@ -1,0 +1,109 @@
+"""A version that is not trusted yet, in a process of its own that is started again when it ends."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import structlog
+from prometheus_client import Counter
+
+from services.image_classifier.decode import Picture
+from services.image_classifier.model_version import InvalidModelVersion, Manifest, Prediction
+from services.image_classifier.rollout.domain import Variant
+from services.image_classifier.versions.isolated import Failed, IsolatedVersion, Late
+
+log = structlog.get_logger(__name__)
+
+REST_S = 5.0
+START_S = 60.0
+
+STARTS = Counter(
+    "huella_classifier_candidate_starts_total", "Starts of candidates' processes, by outcome.", ["outcome"]
+)
+
+Asked = Future[tuple[list[Prediction], float]]
+
+
+class Down(Failed):
+    """Its process has ended or could not start, and rests; that was logged when it happened."""
+
+
+class Candidate:
+    """Whatever a version does here costs its own frames only.
+
+    Everything slow happens in one thread of its own, one thing after the other: starting the process, and asking it. So
+    neither holds up the thread that follows the rollout.
+    """
+
+    def __init__(self, variant: Variant, manifest: Manifest, graph: bytes, memory_bytes: int) -> None:
+        self.variant = variant
+        self.manifest = manifest
+        self._graph = graph
+        self._memory_bytes = memory_bytes
+        self._version: IsolatedVersion | None = None
+        self._rest_until = 0.0
+        self._closed = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="candidate")
+        self._starting: Future[None] | None = None
+        self._asked: Asked | None = None
+
+    def keep_up(self) -> None:
+        """Begin to start its process if it is down and has rested; does not wait."""
+        alive = self._version is not None and self._version.alive
+        if not (self._closed or self.starting or alive or time.monotonic() < self._rest_until):
+            self._starting = self._thread.submit(self._start)
+
+    def _start(self) -> None:
+        try:
+            self._version = IsolatedVersion(self.manifest, self._memory_bytes)
+            if not self._closed:
+                self._version.load(self._graph, START_S)
+        except (InvalidModelVersion, OSError) as error:
+            if self._closed:
+                return
+            STARTS.labels("failed").inc()
+            log.warning(
+                "a candidate does not start", model=self.manifest.name, version=self.manifest.version, reason=str(error)
+            )
+            self._rest_until = time.monotonic() + REST_S
+            return
+        STARTS.labels("started").inc()
+        if self._closed:  # in the very moment in which it was begun
+            self._version.close()
+
+    @property
+    def starting(self) -> bool:
+        """Whether its process is being started: no answer is to be had, and that is not the version's fault."""
+        return self._starting is not None and not self._starting.done()
+
+    @property
+    def busy(self) -> bool:
+        """Whether it still works at what it was asked last."""
+        return self._asked is not None and not self._asked.done()
+
+    def ask(self, pictures: Sequence[Picture], deadline_s: float) -> Asked:
+        """Begin to ask it; the future raises Late or Failed. It is to be asked one thing at a time (`busy`)."""
+        try:
+            self._asked = self._thread.submit(self._predict, list(pictures), deadline_s)
+        except RuntimeError as error:  # it was closed since this chunk began: another revision is in force
+            self._asked = Future()
+            self._asked.set_exception(Down(str(error)))
+        return self._asked
+
+    def _predict(self, pictures: Sequence[Picture], deadline_s: float) -> tuple[list[Prediction], float]:
+        version = self._version
+        if version is None or not version.alive:
+            raise Down("its process does not run")
+        try:
+            return version.predict(pictures, deadline_s)
+        except (Late, Failed):
+            if not version.alive:
+                self._rest_until = time.monotonic() + REST_S
+            raise
+
+    def close(self) -> None:
+        """End its process, and what it is asked."""
+        self._closed = True
+        if self._version is not None:
+            self._version.close()
+        self._thread.shutdown(wait=False)

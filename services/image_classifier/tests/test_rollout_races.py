@@ -1,0 +1,180 @@
+"""What happens at the same time, or in the wrong moment: starts, changes, proofs and removals of versions."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from services.image_classifier.main import MIGRATIONS, create_app
+from services.image_classifier.model_version import Manifest
+from services.image_classifier.rollout import store
+from services.image_classifier.rollout.controller import Controller
+from services.image_classifier.rollout.domain import Canary, Rollout, Strategy, single
+from services.image_classifier.settings import Settings
+from services.image_classifier.tests.rollout_worker import AT, CHAMPION, Worker, put_version
+from services.image_classifier.tests.tiny_model import tiny_graph, tiny_manifest, write_tiny_model
+from services.image_classifier.versions import store as versions
+from services.image_classifier.versions.isolated import IsolatedVersion
+from services.image_classifier.versions.store import State
+from shared.database import Database, migrate, now
+from shared.testing import TokenFor, wait_until
+
+
+@pytest.fixture
+def settings(tmp_path: Path, keys: Path, database_url: str) -> Settings:
+    write_tiny_model(tmp_path / "models" / "tiny" / "1")
+    return Settings(data=tmp_path, keys=keys, models=tmp_path / "models", model="tiny", database_url=database_url)
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    migrate(settings.database_url, MIGRATIONS)
+    opened = Database(settings.database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def worker(settings: Settings, database: Database) -> Iterator[Worker]:
+    worker = Worker(settings, database)
+    yield worker
+    for candidate in worker.lineup.now.candidates.values():
+        candidate.close()
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Let no candidate's process get ready before the event is set."""
+    go, load = threading.Event(), IsolatedVersion.load
+
+    def late(self: IsolatedVersion, graph: bytes, start_s: float) -> IsolatedVersion:
+        go.wait(60)
+        return load(self, graph, start_s)
+
+    monkeypatch.setattr(IsolatedVersion, "load", late)
+    yield go
+    go.set()
+
+
+def change(worker: Worker, rollout: Rollout) -> None:
+    worker.database.write(lambda connection: store.add(connection, rollout, "tests", "try", now()))
+    worker.lineup.refresh()
+
+
+def test_a_candidate_that_starts_is_not_blamed_and_the_champion_serves_its_frames(
+    worker: Worker, database: Database, held: threading.Event
+) -> None:
+    candidate = put_version(database, "2", tiny_graph())
+    change(worker, Rollout(0, 0, Strategy.CANARY, (CHAMPION, candidate), canary=Canary(stages=(0.9,))))
+    assert {one.variant.version for one in worker.work(30)} == {"1"}
+    assert "2" not in worker.seen()
+    held.set()
+    (running,) = worker.lineup.now.candidates.values()
+    wait_until("it runs", lambda: not running.starting, 60)
+    assert "2" in {one.variant.version for one in worker.work(30)}
+    assert worker.seen()["2"].errors == 0
+
+
+def test_a_change_is_not_held_up_by_a_candidate_that_starts(
+    worker: Worker, database: Database, held: threading.Event
+) -> None:
+    candidate = put_version(database, "2", tiny_graph())
+    change(worker, Rollout(0, 0, Strategy.SILENT, (CHAMPION, candidate)))
+    (starting,) = worker.lineup.now.candidates.values()
+    assert starting.starting
+    change(worker, single("tiny", "1"))
+    assert worker.lineup.now.rollout.strategy is Strategy.SINGLE
+    wait_until("what was begun is ended", lambda: starting._version is not None and not starting._version.alive, 60)
+
+
+def test_changes_at_the_same_time_each_get_a_revision_of_their_own(settings: Settings, database: Database) -> None:
+    # Each with a writer of its own, as replicas have.
+    replicas = [Database(settings.database_url) for _ in range(4)]
+
+    def put(replica: Database) -> list[int]:
+        return [
+            replica.write(lambda c: store.add(c, single("tiny", "1"), "tests", "race", now())).rollout.revision
+            for _ in range(10)
+        ]
+
+    with ThreadPoolExecutor(len(replicas)) as threads:
+        found = [revision for revisions in threads.map(put, replicas) for revision in revisions]
+    assert sorted(found) == list(range(1, 41))
+    for replica in replicas:
+        replica.close()
+
+
+def test_two_replicas_that_judge_at_once_make_one_change(
+    settings: Settings, worker: Worker, database: Database
+) -> None:
+    candidate = put_version(database, "2", tiny_graph(swapped=True))
+    worker.put(Rollout(0, 0, Strategy.CANARY, (CHAMPION, candidate)))
+    for _ in range(4):
+        worker.work(8)
+    wait_until("it is compared", lambda: "2" in worker.seen() and worker.seen()["2"].compared >= 8, 30)
+    judged = worker.newest()
+    controllers = [Controller(replica, settings) for replica in (database, Database(settings.database_url))]
+    start = threading.Barrier(len(controllers))
+
+    def judge(controller: Controller) -> None:
+        start.wait(10)
+        controller._judge(judged, now())  # both believe that they hold the lease: their clocks differ
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(judge, controllers))
+    assert (worker.newest().rollout.revision, worker.newest().rollout.champion.version) == (2, "1")
+    controllers[1]._database.close()
+
+
+def test_a_proof_says_nothing_of_another_version_that_took_the_name_meanwhile(database: Database) -> None:
+    first, second = tiny_graph(), tiny_graph(swapped=True)
+    manifests = [Manifest.model_validate(tiny_manifest(graph, "tiny", "2")) for graph in (first, second)]
+
+    def replaced(connection: Any) -> State:
+        versions.put(connection, manifests[0], first, "tests", AT)
+        assert versions.begin_proof(connection, AT) is not None
+        versions.remove(connection, "tiny", "2")
+        versions.put(connection, manifests[1], second, "tests", AT)
+        versions.finish_proof(connection, manifests[0], State.READY, "", 0.001, AT)
+        found = versions.find(connection, "tiny", "2")
+        assert found is not None
+        return found.state
+
+    assert database.write(replaced) is State.RECEIVED
+
+
+async def test_a_version_can_not_go_while_a_rollout_that_names_it_comes(
+    settings: Settings, database: Database, token_for: TokenFor
+) -> None:
+    app = create_app(settings)
+    headers = {"Authorization": f"Bearer {token_for('admin')}"}
+    variants = [
+        {"model": "tiny", "version": "1", "role": "champion"},
+        {"model": "tiny", "version": "2", "role": "candidate"},
+    ]
+    asked = {"strategy": "silent", "variants": variants, "reason": "race"}
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://classifier", headers=headers) as admin,
+    ):
+        for _ in range(10):
+            put_version(database, "2", tiny_graph())
+            with ThreadPoolExecutor(1) as threads:
+                # Past the API's own process, as another replica would.
+                gone = threads.submit(database.write, lambda c: _remove_unused(c))
+                put = (await admin.put("/v1/rollout", json=asked)).status_code
+            assert (put, gone.result()) in {(200, False), (409, True)}
+            if put == 200:
+                back = {"strategy": "single", "variants": variants[:1], "reason": "again"}
+                assert (await admin.put("/v1/rollout", json=back)).status_code == 200
+                database.write(_remove_unused)
+
+
+def _remove_unused(connection: Any) -> bool:
+    store.lock(connection)
+    return not store.in_use(connection, "tiny", "2") and versions.remove(connection, "tiny", "2")

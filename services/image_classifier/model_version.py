@@ -9,11 +9,11 @@ from typing import Annotated, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from services.image_classifier import domain
 from services.image_classifier.decode import Picture
+from services.image_classifier.runtime import ort
 
 DEFAULT_FOLDER: Final = Path(__file__).parent / "models" / "huella" / "1"
 MAX_BATCH: Final = 64

@@ -1,6 +1,9 @@
 """The model version that is committed and used by default."""
 
 import io
+import os
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +16,7 @@ from services.image_classifier.decode import Picture, decode
 from services.image_classifier.domain import FORCED, Quality, label
 from services.image_classifier.model_version import DEFAULT_FOLDER, ModelVersion
 
+ROOT = Path(__file__).parents[3]
 PHOTOS = Path(__file__).parents[4] / "shared" / "data" / "val-000.tar"
 needs_photos = pytest.mark.skipif(
     not PHOTOS.exists(), reason="no real photographs: put a tar of <label>/<name>.jpg at ../shared/data/val-000.tar"
@@ -114,3 +118,17 @@ def test_neighbours_in_a_batch_never_change_a_probability(model: ModelVersion) -
 
 def test_the_model_version_fits_into_the_repository() -> None:
     assert sum(path.stat().st_size for path in DEFAULT_FOLDER.iterdir()) < 6_000_000
+
+
+def test_loading_it_tells_nobody_and_leaves_no_trace_in_the_home_folder(tmp_path: Path) -> None:
+    """The runtime's own reporting keeps an id of the machine at home before it sends anything, so that shows it."""
+    script = (
+        "from services.image_classifier.model_version import DEFAULT_FOLDER, ModelVersion; "
+        "ModelVersion.load(DEFAULT_FOLDER)"
+    )
+    # A machine that tests has CI set, which alone would keep the runtime quiet.
+    own = ("CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME", "XDG_DATA_HOME")
+    kept = {name: value for name, value in os.environ.items() if name not in own}
+    command = [sys.executable, "-c", script]
+    subprocess.run(command, env={**kept, "HOME": str(tmp_path)}, cwd=ROOT, check=True, timeout=60)
+    assert list(tmp_path.rglob("*")) == []

@@ -21,10 +21,10 @@ pytest.importorskip(
     reason="needs torch: make setup-train, then make test-training",
 )
 
-import onnxruntime
 import torch
 
 from services.image_classifier.model_version import ModelVersion
+from services.image_classifier.runtime import ort
 from services.image_classifier.training import compare as comparing
 from services.image_classifier.training import train as training
 from services.image_classifier.training.augment import Pool
@@ -162,7 +162,7 @@ def test_each_network_gives_in_onnx_what_it_gives_in_torch_for_any_batch(name: s
     torch.manual_seed(1)
     network = Network(name)
     graph = onnx_bytes(network, 96)
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     for n in (1, 3):
         pixels = np.random.default_rng(n).integers(0, 256, (n, 96, 96, 3), dtype=np.uint8)
         (served,) = session.run(None, {"image": np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))})

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import onnxruntime as ort
 import torch
 
+from services.image_classifier.runtime import ort
 from services.image_classifier.training.network import Network, onnx_bytes
 from services.image_classifier.training.recipe import NETWORKS
 

@@ -22,7 +22,7 @@ from alembic import command, context
 from alembic.config import Config
 from prometheus_client import Histogram
 from sqlalchemy import URL, BigInteger, Connection, Dialect, Engine, MetaData, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.types import TypeDecorator
 
 from shared.problem import unavailable
@@ -56,6 +56,8 @@ SERVER = {
 # Only transactions that write have it: one that reads holds no rows, and may think about them for minutes.
 STANDS_STILL_MS = 15_000
 LOCK_WAIT_MS = 10_000
+# Services and their database start together, and the server takes its time to make itself ready the first time.
+START_S = 60.0
 
 COMMIT = Histogram(
     "huella_database_commit_seconds",
@@ -279,18 +281,35 @@ def _engine(url: str) -> Engine:
 
 
 def migrate(url: str, migrations: Path) -> None:
-    """Bring the database at `url` to the newest revision of the folder `migrations`, one process at a time."""
+    """Bring the database at `url` to the newest revision of the folder `migrations`, one process at a time.
+
+    Waits up to START_S seconds for a server that does not answer yet. Raises OperationalError if it does not by then.
+    """
     config = Config()
     config.set_main_option("script_location", str(migrations))
     config.set_main_option("path_separator", "os")
     engine = _engine(url)
     try:
+        _wait_for_answer(engine)
         with _migration_lock(engine), engine.connect() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             connection.commit()
     finally:
         engine.dispose()
+
+
+def _wait_for_answer(engine: Engine) -> None:
+    deadline = time.monotonic() + START_S
+    while True:
+        try:
+            with engine.connect():
+                return
+        except OperationalError as error:
+            if time.monotonic() > deadline:
+                raise
+            log.warning("the database does not answer yet", error=str(error.orig).partition("\n")[0][:300])
+        time.sleep(1)
 
 
 @contextmanager

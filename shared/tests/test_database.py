@@ -4,18 +4,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import psycopg
 import pytest
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, func, insert, select, update
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from structlog.testing import capture_logs
 
 from shared import database as module
 from shared.database import Database, Instant, microseconds, migrate
 from shared.problem import Problem
+from shared.testing import wait_until
 
 metadata = MetaData()
 things = Table(
@@ -252,17 +254,41 @@ def upgrade():
 """
 
 
-def test_processes_that_start_together_migrate_once(database_url: str, tmp_path: Path) -> None:
+@pytest.fixture
+def migrations(tmp_path: Path) -> Path:
     folder = tmp_path / "migrations"
     (folder / "versions").mkdir(parents=True)
     (folder / "env.py").write_text(ENV)
     (folder / "versions" / "0001_first.py").write_text(REVISION)
+    return folder
+
+
+def test_a_server_that_is_ready_later_than_its_service_is_waited_for(postgresql_server: str, migrations: Path) -> None:
+    url = postgresql_server.rpartition("/")[0] + "/late"
+    with ThreadPoolExecutor() as pool, capture_logs() as logged:
+        started = pool.submit(migrate, url, migrations)
+        wait_until("it was told that nobody answers", lambda: bool(logged))
+        assert logged[0]["log_level"] == "warning"
+        with psycopg.connect(postgresql_server, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE late")
+        started.result(30)
+
+
+def test_a_server_that_never_answers_is_an_error_in_the_end(
+    postgresql_server: str, migrations: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "START_S", 0)
+    with pytest.raises(OperationalError, match="does not exist"):
+        migrate(postgresql_server.rpartition("/")[0] + "/never", migrations)
+
+
+def test_processes_that_start_together_migrate_once(database_url: str, migrations: Path) -> None:
     script = "import sys, pathlib; from shared.database import migrate; migrate(sys.argv[1], pathlib.Path(sys.argv[2]))"
-    command = [sys.executable, "-c", script, database_url, str(folder)]
+    command = [sys.executable, "-c", script, database_url, str(migrations)]
     together = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     outcomes = [(process.communicate(timeout=60)[1], process.returncode) for process in together]
     assert [code for _, code in outcomes] == [0, 0, 0], outcomes
-    migrate(database_url, folder)
+    migrate(database_url, migrations)
     database = Database(database_url)
     with database.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM runs").scalar_one() == 1

@@ -8,7 +8,6 @@ import os
 import random
 import threading
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,8 +15,9 @@ import structlog
 
 from services.camera_agent import metrics
 from services.camera_agent.config import Camera
-from services.camera_agent.domain import Shown, Verdict, wait_s, worth_sending, worth_telling
+from services.camera_agent.domain import Shown, Verdict, is_about_the_frame, wait_s, worth_sending, worth_telling
 from services.camera_agent.ingest import Answer, Ingest
+from services.camera_agent.losses import Losses
 from services.camera_agent.photo import NotAPhoto, fingerprint
 from services.camera_agent.sources import Source
 from services.camera_agent.sources.photos import Photo, SourceFailure
@@ -26,7 +26,9 @@ from services.camera_agent.spool import Kept, Spool, Torn
 log = structlog.get_logger(__name__)
 
 LOOK_S = 1.0
-TELL_EVERY_S = 60.0
+STUCK_AFTER = 6
+"""Tries of one frame, within some minute, before the next one is tried instead."""
+BEHIND = "ingest has a fault with this frame alone: kept, and tried again when no other waits; its log may say why"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -41,6 +43,7 @@ class CameraAtWork:
         self._stopped = threading.Event()
         self._shown: Shown | None = None
         self._unreadable = 0
+        self._behind: set[Kept] = set()
         self._losses = Losses(camera.camera_id)
         self._log = log.bind(camera=camera.camera_id)
         self._threads = [
@@ -175,8 +178,30 @@ class CameraAtWork:
             else:
                 failures, since = failures + 1, since or datetime.now(UTC)
                 self._hold(failures)
-                self._wait(answer, failures)
+                if is_about_the_frame(answer.status) and self._goes_on_without(frame, failures):
+                    failures, since = 0, None
+                else:
+                    self._wait(answer, failures)
             self._measure()
+
+    def _goes_on_without(self, frame: Kept, failures: int) -> bool:
+        """Return whether the frame alone is the trouble: after some tries the next one is sent, and that is taken."""
+        if failures < STUCK_AFTER and frame not in self._behind:
+            return False
+        other = self._spool.after(frame)
+        if other is None:
+            return False
+        try:
+            answer = self._send(other)
+        except OSError:  # a fault of the disk: no word on the frame
+            return False
+        if answer is None or answer.verdict is not Verdict.TAKEN:
+            return False
+        if frame not in self._behind:
+            self._log.warning("a frame stays behind", frame=frame.frame_id, hint=BEHIND)
+        self._behind.add(frame)
+        self._spool.put_last(frame)
+        return True
 
     def _send(self, frame: Kept) -> Answer | None:
         """Send one frame, and forget it if that is over; None if it was no frame any more."""
@@ -190,6 +215,7 @@ class CameraAtWork:
         answer = self._ingest.put(self.camera, frame, image)
         if answer.verdict is Verdict.TAKEN:
             self._spool.remove(frame)
+            self._behind.discard(frame)
             metrics.DELIVERIES.labels(camera_id, "accepted" if answer.status == 201 else "repeated").inc()
         elif answer.verdict is Verdict.REFUSED:
             self._spool.remove(frame)
@@ -228,56 +254,6 @@ class CameraAtWork:
         metrics.SPOOL_FRAMES.labels(camera_id).set(len(self._spool))
         metrics.SPOOL_BYTES.labels(camera_id).set(self._spool.bytes)
         metrics.SPOOL_OLDEST.labels(camera_id).set(oldest.captured_at.timestamp() if oldest else 0)
-
-
-@dataclass
-class Loss:
-    """Frames given up for one reason and not told of yet."""
-
-    frames: int
-    captured_from: datetime
-    captured_until: datetime
-    said: str | None
-
-
-class Losses:
-    """Counts each frame that was given up, and says so: at once the first time, then together once a minute."""
-
-    def __init__(self, camera_id: str) -> None:
-        self._camera_id = camera_id
-        self._lock = threading.Lock()
-        self._untold: dict[str, Loss] = {}
-        self._told_at: datetime | None = None
-
-    def add(self, reason: str, frame: Kept, said: str | None = None) -> None:
-        """Count a frame that was given up for `reason`; `said` explains it."""
-        metrics.DROPPED.labels(self._camera_id, reason).inc()
-        captured_at = frame.captured_at
-        with self._lock:
-            loss = self._untold.setdefault(reason, Loss(0, captured_at, captured_at, said))
-            loss.frames += 1
-            loss.captured_from = min(loss.captured_from, captured_at)
-            loss.captured_until = max(loss.captured_until, captured_at)
-            loss.said = said
-
-    def tell(self, at_once: bool = False) -> None:
-        """Log what was given up since the last time, unless that is less than a minute ago."""
-        with self._lock:
-            now = datetime.now(UTC)
-            recently = self._told_at is not None and (now - self._told_at).total_seconds() < TELL_EVERY_S
-            if not self._untold or (recently and not at_once):
-                return
-            untold, self._untold, self._told_at = self._untold, {}, now
-        for reason, loss in untold.items():
-            log.error(
-                "frames dropped",
-                camera=self._camera_id,
-                reason=reason,
-                said=loss.said,
-                frames=loss.frames,
-                captured_from=loss.captured_from.isoformat(),
-                captured_until=loss.captured_until.isoformat(),
-            )
 
 
 def open_spool(root: Path, camera: Camera, share_bytes: int) -> Spool:

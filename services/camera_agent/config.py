@@ -6,22 +6,18 @@ a file or a variable of the environment that holds them.
 
 import json
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
+from urllib.parse import quote
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 
 from services.camera_agent import yaml_lines
+from services.camera_agent.entries import PLACE, CameraEntry, Common, File, Replay, Shape, Spool
 
-S = TypeVar("S", bound="Shape")
-Name = Annotated[str, StringConstraints(max_length=64, pattern=r"^\.{0,2}[A-Za-z0-9_-][A-Za-z0-9._-]*$")]
-SCHEMES = ("rtsp", "http", "https", "folder", "simulated")
-SIMULATED = ("", "cat", "dog", "both", "none")
-LEAST_SHARE = 12 * 1024 * 1024
-"""One frame of the largest size, and a little."""
+S = TypeVar("S", bound=Shape)
 
 
 class ConfigError(Exception):
@@ -30,83 +26,6 @@ class ConfigError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-class Shape(BaseModel):
-    """Base of what stands in the file: no key but the known ones."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Replay(Shape):
-    """How a folder is replayed."""
-
-    speed: float = Field(1.0, gt=0, le=1e6)
-    times: Literal["original", "now"] = "original"
-
-
-class Common(Shape):
-    """What may stand with one camera, or under `defaults` for all of them."""
-
-    every_s: float = Field(10.0, ge=0.1, le=86400)
-    heartbeat_s: float = Field(60.0, ge=1, le=86400)
-    skip_unchanged: bool = True
-    width: int = Field(1280, ge=64, le=8192)
-    user: str | None = Field(None, min_length=1, max_length=128)
-    password_file: str | None = None
-    password_env: str | None = None
-    auth: Literal["digest", "basic"] = "digest"
-    ca_file: str | None = None
-
-
-class CameraEntry(Common):
-    """One camera as it stands in the file."""
-
-    source: str
-    secret_file: str | None = None
-    secret_env: str | None = None
-    hosts: tuple[str, ...] = ()
-    replay: Replay | None = None
-    delete: bool = False
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> "CameraEntry":
-        if (self.secret_file is None) == (self.secret_env is None):
-            raise ValueError("give either secret_file or secret_env: the secret that ingest showed for this camera")
-        if self.password_file is not None and self.password_env is not None:
-            raise ValueError("give password_file or password_env, not both")
-        _check_source(self)
-        return self
-
-
-class Spool(Shape):
-    """How much may wait on the disk while ingest can't be reached."""
-
-    bytes: ByteSize = ByteSize(2 * 10**9)
-
-
-class File(Shape):
-    """The whole file, without `defaults`, which are merged into the cameras before."""
-
-    ingest: str
-    ingest_ca_file: str | None = None
-    spool: Spool = Spool()
-    cameras: dict[Name, CameraEntry] = Field(min_length=1, max_length=200)
-
-    @model_validator(mode="after")
-    def _is_origin(self) -> "File":
-        problem = _url_problem(self.ingest, ("http", "https"))
-        if problem or urlsplit(self.ingest).path not in ("", "/") or urlsplit(self.ingest).query:
-            raise ValueError(
-                f"ingest {problem or 'has a path'}: write scheme, host and port, as in http://10.0.0.2:8001"
-            )
-        share = self.spool.bytes // len(self.cameras)
-        if share < LEAST_SHARE:
-            raise ValueError(
-                f"spool.bytes gives each of {len(self.cameras)} cameras {share} bytes, less than the {LEAST_SHARE} "
-                "that one large photo may need: raise it"
-            )
-        return self
 
 
 @dataclass(frozen=True)
@@ -119,6 +38,11 @@ class Camera:
     password: str | None = field(repr=False, default=None)
     ca_file: Path | None = None
     folder: Path | None = None
+
+    @property
+    def address(self) -> str:
+        """The source with the password in its place, if it has one; for no log and no error."""
+        return self.entry.source.replace(PLACE, quote(self.password or "", safe=""))
 
 
 @dataclass(frozen=True)
@@ -148,11 +72,11 @@ def load(path: Path, environment: Mapping[str, str]) -> Config:
     problems.check(Common, defaults, ("defaults",))
     file = problems.check(File, _with_defaults(content, defaults), ())
     if problems.found or file is None:
-        raise ConfigError(sorted(problems.found, key=lambda found: int(found.split(":")[1])))
+        raise ConfigError(problems.by_line())
     cameras = [_open(problems, environment, camera_id, entry) for camera_id, entry in file.cameras.items()]
     ca_file = problems.certificate(("ingest_ca_file",), file.ingest_ca_file)
     if problems.found:
-        raise ConfigError(problems.found)
+        raise ConfigError(problems.by_line())
     return Config(file.ingest.rstrip("/"), ca_file, file.spool.bytes // len(cameras), tuple(cameras))
 
 
@@ -170,7 +94,7 @@ class _Problems:
 
     def __init__(self, path: Path, lines: dict[yaml_lines.Place, int]) -> None:
         self.path = path
-        self.found: list[str] = []
+        self.found: dict[str, int] = {}
         self._lines = lines
 
     def add(self, place: yaml_lines.Place, message: str) -> None:
@@ -179,9 +103,10 @@ class _Problems:
             place, message = (*place, *key.split(".")), rest
         at = next(self._lines[place[:end]] for end in range(len(place), -1, -1) if place[:end] in self._lines)
         name = ".".join(str(part) for part in place)
-        text = f"{self.path}:{at}: {name}{': ' if name else ''}{message}"
-        if text not in self.found:
-            self.found.append(text)
+        self.found.setdefault(f"{self.path}:{at}: {name}{': ' if name else ''}{message}", at)
+
+    def by_line(self) -> list[str]:
+        return sorted(self.found, key=lambda text: self.found[text])
 
     def check(self, shape: type[S], content: Any, place: yaml_lines.Place) -> S | None:
         try:
@@ -257,45 +182,3 @@ def _open(problems: _Problems, environment: Mapping[str, str], camera_id: str, e
         ca_file=problems.certificate((*at, "ca_file"), entry.ca_file),
         folder=folder,
     )
-
-
-def _check_source(entry: CameraEntry) -> None:
-    """Raise ValueError if the source is none that the agent has, or if other keys make no sense with it."""
-    scheme, colon, rest = entry.source.partition(":")
-    if not colon or scheme not in SCHEMES:
-        raise ValueError(f"source must begin with one of {', '.join(f'{name}:' for name in SCHEMES)}")
-    if scheme == "simulated" and rest not in SIMULATED:
-        raise ValueError(f"source simulated: takes {', '.join(SIMULATED[1:])} or nothing after the colon")
-    if scheme == "folder" and not rest:
-        raise ValueError("source folder: needs the folder's path after the colon")
-    if scheme in ("rtsp", "http", "https"):
-        problem = _url_problem(entry.source, (scheme,))
-        if problem:
-            raise ValueError(f"source {problem}")
-    misplaced = dict(_misplaced(entry, scheme))
-    for key, where in misplaced.items():
-        raise ValueError(f"{key} is for sources of {where} only: remove it")
-    if (entry.password_file or entry.password_env) and entry.user is None and scheme in ("rtsp", "http", "https"):
-        raise ValueError("a password needs its user: add `user`")
-
-
-def _misplaced(entry: CameraEntry, scheme: str) -> Iterator[tuple[str, str]]:
-    # Only what nobody puts under `defaults`: those are for whoever can use them.
-    if entry.replay is not None and scheme != "folder":
-        yield "replay", "folder:"
-    if entry.delete and scheme != "folder":
-        yield "delete", "folder:"
-    if entry.hosts and scheme not in ("http", "https"):
-        yield "hosts", "http:// and https://"
-
-
-def _url_problem(url: str, schemes: tuple[str, ...]) -> str | None:
-    try:
-        parts = urlsplit(url)
-        if parts.scheme not in schemes or not parts.hostname or parts.port == 0:
-            return f"must be {' or '.join(f'{scheme}://' for scheme in schemes)} with a host"
-    except ValueError as error:
-        return f"is no URL: {error}"
-    if "@" in parts.netloc:
-        return "must not hold a user or password: give `user`, and password_file or password_env"
-    return None

@@ -79,6 +79,14 @@ def judge(status: int) -> Verdict:
     return Verdict.REFUSED
 
 
+def is_about_the_frame(status: int) -> bool:
+    """Return whether an answer of "later" may be this one frame's fault: its body timed out, or a fault in serving it.
+
+    Others tell of a gateway, or of an ingest that takes no frame at all.
+    """
+    return status in (408, 500)
+
+
 def wait_s(failures: int, luck: float, asked_s: float = 0.0) -> float:
     """Return the seconds to wait after the `failures`-th failure in a row (from 1): doubled each time, up to a minute.
 

@@ -1,7 +1,9 @@
 """Puts frames to ingest, as any camera does."""
 
+import json
 import ssl
 import threading
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -15,6 +17,9 @@ TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 TOGETHER = 8
 """Uploads at a time: after an outage fifty cameras have something to say."""
 MOST_TOLD = 300
+MOST_ANSWERED = 64 * 1024
+ANSWER_S = 10.0
+"""For the whole of an answer's body, which would else hold one of the places as long as bytes come."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Ingest:
         """Raise OSError or ssl.SSLError if the file of trusted certificates is none; `transport` is for tests."""
         self._client = httpx.Client(
             base_url=config.ingest,
+            headers={"Accept-Encoding": "identity"},
             timeout=TIMEOUT,
             trust_env=False,
             follow_redirects=False,
@@ -46,17 +52,21 @@ class Ingest:
     def put(self, camera: Camera, frame: Kept, image: bytes) -> Answer:
         """Put one frame and return what is to become of it; raises nothing that a network or a server can cause."""
         try:
-            with self._places:
-                answer = self._client.put(
+            with (
+                self._places,
+                self._client.stream(
+                    "PUT",
                     f"/v1/cameras/{camera.camera_id}/frames/{frame.frame_id}",
                     content=image,
                     headers={"Captured-At": frame.captured_at.isoformat().replace("+00:00", "Z")},
                     auth=(camera.camera_id, camera.secret),
-                )
+                ) as answer,
+            ):
+                document = _document(_body(answer))
         except httpx.HTTPError as error:
             return Answer(Verdict.LATER, 0, f"does not answer ({type(error).__name__})")
         asked_s = asked_wait_s(answer.headers.get("retry-after"), datetime.now(UTC))
-        return _understood(answer.status_code, answer.reason_phrase, _document(answer), frame.frame_id, asked_s)
+        return _understood(answer.status_code, answer.reason_phrase, document, frame.frame_id, asked_s)
 
     def close(self) -> None:
         """Close the connections."""
@@ -79,9 +89,19 @@ def _understood(status: int, phrase: str, document: dict[str, object], frame_id:
     return Answer(judge(status), status, f"answered {status}: {document.get('detail') or phrase}"[:MOST_TOLD], asked_s)
 
 
-def _document(answer: httpx.Response) -> dict[str, object]:
+def _body(answer: httpx.Response) -> bytes:
+    """Return an answer's body; none if it is longer than any of ingest's, or drips."""
+    body, deadline = bytearray(), time.monotonic() + ANSWER_S
+    for piece in answer.iter_bytes():
+        body += piece
+        if len(body) > MOST_ANSWERED or time.monotonic() > deadline:
+            return b""
+    return bytes(body)
+
+
+def _document(body: bytes) -> dict[str, object]:
     try:
-        document = answer.json()
+        document = json.loads(body)
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}

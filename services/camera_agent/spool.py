@@ -10,6 +10,7 @@ import os
 import re
 import threading
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -136,6 +137,20 @@ class Spool:
             self._sending = self._frames[0] if self._frames else None
             return self._sending
 
+    def after(self, kept: Kept) -> Kept | None:
+        """Return the frame to send instead of the oldest one, `kept`, if there is another."""
+        with self._changed:
+            others = (other for other in self._frames if other is not kept)
+            self._sending = next(others, None)
+            return self._sending
+
+    def put_last(self, kept: Kept) -> None:
+        """Let all other frames go first from now on; after a restart it is in its old place again."""
+        with self._changed:
+            if kept in self._frames:
+                self._frames.remove(kept)
+                self._frames.append(kept)
+
     def read(self, kept: Kept) -> bytes:
         """Return a frame's bytes. Raises Torn, also when the file is gone."""
         try:
@@ -163,15 +178,15 @@ class Spool:
         with self._changed:
             self._sending = None
             self._careful = True
-            if not self._unsafe:
-                return
-            for name in sorted(self._unsafe):
-                try:
-                    _sync(self.folder / name)
-                except FileNotFoundError:  # taken away by somebody else; reading it will tell
-                    self._unsafe.discard(name)
+            unsafe = sorted(self._unsafe)
+        # Without the lock: after a restart they may be thousands, and meanwhile the camera goes on taking photos.
+        for name in unsafe:
+            with suppress(FileNotFoundError):  # dropped meanwhile, or taken away: reading it will tell
+                _sync(self.folder / name)
+        if unsafe:
             _sync(self.folder)
-            self._unsafe.clear()
+        with self._changed:
+            self._unsafe.difference_update(unsafe)
 
     def _forget(self, kept: Kept) -> None:
         # First its file: what a disk does not let go is still there, and still counted.

@@ -43,6 +43,8 @@ def read(path: Path) -> tuple[Any, dict[Place, int]]:
         raise YamlError(mark.line + 1 if mark else 1, f"is not valid YAML here: {error.problem}") from None
     except yaml.YAMLError as error:  # characters that YAML has no place for
         raise YamlError(1, f"is not valid YAML: {error}") from None
+    except RecursionError:
+        raise YamlError(1, "is nested too deeply") from None
 
 
 def _plain(loader: Any, node: Any, place: Place, lines: dict[Place, int]) -> Any:
@@ -50,7 +52,10 @@ def _plain(loader: Any, node: Any, place: Place, lines: dict[Place, int]) -> Any
     if isinstance(node, yaml.SequenceNode):
         return [_plain(loader, item, (*place, index), lines) for index, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
-        return loader.construct_object(node)
+        try:
+            return loader.construct_object(node)
+        except ValueError:  # a month of 13, a number with nothing after its 0x
+            raise YamlError(node.start_mark.line + 1, f"`{node.value}` is no date or number that there is") from None
     mapping: dict[str, Any] = {}
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1

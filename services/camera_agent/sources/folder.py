@@ -6,6 +6,7 @@ a photo that is given twice is the same frame, since its name comes from its tim
 
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,13 +15,20 @@ from pathlib import Path
 from threading import Event
 from typing import TextIO
 
+import structlog
+
 from services.camera_agent.config import Camera
 from services.camera_agent.photo import MOST_BYTES
 from services.camera_agent.sources.photos import Photo, Photos, SourceFailure
 
+log = structlog.get_logger(__name__)
+
 LOOK_S = 3.0
 """Between looks; a file that is the same in two of them is no longer being written. FTP over Wi-Fi stalls."""
 SPARE = 1000
+UNREAD = "let the agent's user read the files, as by the umask of the FTP server"
+LATEST_NS = 10**9 * 86400 * 365 * 1000
+"""No camera wrote a file before 1970 or after the year 2969, which would have no name as a frame."""
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
@@ -42,11 +50,18 @@ def photos(camera: Camera, state: Path, stopped: Event, look_s: float = LOOK_S) 
     """Give each new photo of the folder, or the whole folder once if it is replayed. Raises SourceFailure."""
     assert camera.folder is not None
     given = Given(state / "given", camera.folder)
+    unread: set[Found] = set()
     try:
         chosen = _replayed(camera, given, stopped) if camera.entry.replay else _watched(camera, given, stopped, look_s)
         for found, captured_at in chosen:
-            image = _read(camera.folder / found.path)
-            if image is None:
+            try:
+                image = _read(camera.folder / found.path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:  # not ours to read: it stops no other, and is tried again with each look
+                if found not in unread:
+                    log.warning("a photo can't be read", path=found.path, error=error.strerror, hint=UNREAD)
+                    unread.add(found)
                 continue
             photo = Photo(captured_at, image)
             yield photo
@@ -102,9 +117,9 @@ def look(folder: Path) -> list[Found]:
             path = Path(parent) / name
             try:
                 status = path.lstat()
-            except FileNotFoundError:  # taken away by its owner since it was listed
+            except OSError:  # taken away by its owner since it was listed, or not for us to see
                 continue
-            if os.path.isfile(path) and not os.path.islink(path):
+            if stat.S_ISREG(status.st_mode) and 0 <= status.st_mtime_ns < LATEST_NS:
                 found.append(Found(str(path.relative_to(folder)), status.st_mtime_ns, status.st_size))
     return sorted(found, key=lambda one: (one.modified_ns, one.path))
 
@@ -122,12 +137,9 @@ def _same(path: Path, found: Found) -> bool:
     return (status.st_mtime_ns, status.st_size) == (found.modified_ns, found.size)
 
 
-def _read(path: Path) -> bytes | None:
-    try:
-        with path.open("rb") as file:
-            return file.read(MOST_BYTES + 1)
-    except FileNotFoundError:
-        return None
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES + 1)
 
 
 class Given:

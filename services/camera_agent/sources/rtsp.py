@@ -100,8 +100,8 @@ def _to_jpeg(frame: VideoFrame, width: int) -> bytes:
 
 def _with_credentials(camera: Camera) -> str:
     if camera.entry.user is None:
-        return camera.entry.source
-    parts = urlsplit(camera.entry.source)
+        return camera.address
+    parts = urlsplit(camera.address)
     user = quote(camera.entry.user, safe="") + (f":{quote(camera.password, safe='')}" if camera.password else "")
     return urlunsplit(parts._replace(netloc=f"{user}@{parts.netloc}"))
 

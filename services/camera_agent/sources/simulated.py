@@ -8,7 +8,8 @@ from threading import Event
 
 from PIL import Image, ImageDraw, ImageFilter
 
-from services.camera_agent.config import SIMULATED, Camera
+from services.camera_agent.config import Camera
+from services.camera_agent.entries import SIMULATED
 from services.camera_agent.sources.photos import Photo, Photos, ticks
 
 SIZE = (1280, 720)

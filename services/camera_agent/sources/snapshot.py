@@ -35,21 +35,23 @@ def photos(camera: Camera, stopped: Event, transport: httpx.BaseTransport | None
 
 
 def _credentials(camera: Camera) -> httpx.Auth | None:
-    if camera.entry.user is None:
+    if camera.entry.user is None or camera.address != camera.entry.source:  # then the address says who we are
         return None
     kind = httpx.BasicAuth if camera.entry.auth == "basic" else httpx.DigestAuth
     return kind(camera.entry.user, camera.password or "")
 
 
 def _fetch(client: httpx.Client, camera: Camera, credentials: httpx.Auth | None) -> Photo:
-    own = httpx.URL(camera.entry.source)
+    own = httpx.URL(camera.address)
     named = {own.host, *camera.entry.hosts}
     deadline = time.monotonic() + DEADLINE_S
     request = client.build_request("GET", own)
     try:
         for _ in range(MOST_REDIRECTS):
-            # The password is for the host that it was given for, and no less hidden on its way.
-            ours = request.url.host == own.host and request.url.scheme in ("https", own.scheme)
+            # The password is for the server that it was given for, and no less hidden on its way.
+            safer = (request.url.scheme, request.url.port) == ("https", None)
+            same = (request.url.scheme, request.url.port) == (own.scheme, own.port)
+            ours = request.url.host == own.host and (same or safer)
             auth = credentials if ours else None
             answer = _answered(client, request, auth)
             try:

@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 from PIL import Image
 
-from services.camera_agent.config import Camera, CameraEntry, Config
+from services.camera_agent.config import Camera, Config
+from services.camera_agent.entries import CameraEntry
 from services.camera_agent.sources.photos import Photo
 
 SECRET = "a-camera-secret-"

@@ -98,6 +98,11 @@ def test_no_secret_is_in_the_text_of_what_was_read(tmp_path: Path) -> None:
         ("600 MB", "lots", "3: spool.bytes: could not parse value and unit from byte string"),
         ("  k1:\n", "  kennel one:\n", "12: cameras.kennel one: a camera's id has 1 to 64 of"),
         ("  k1:\n", "  ..:\n", "12: cameras...: a camera's id has 1 to 64 of"),
+        ("every_s: 1\n", "every_s: 2026-13-45\n", "16: `2026-13-45` is no date or number that there is"),
+        ("every_s: 1\n", "width: 0x_\n", "16: `0x_` is no date or number that there is"),
+        ("every_s: 1\n", f"hosts: {'[' * 900 + ']' * 900}\n", "1: is nested too deeply"),
+        ("/snapshot.jpg", "/s.jpg?user=a&password=b", "13: cameras.k1.source: must not hold a password: write {pass"),
+        ("10.0.0.11/stream1", "10.0.0.11/?pwd=x", "10: cameras.yard.source: must not hold a password"),
         ("auth: basic", "ca_file: cameras.yaml", "15: cameras.k1.ca_file:"),
         ("  k1:\n", "  k1: &a\n", "12: anchors (&, *) are not taken; put what repeats under `defaults`"),
         ("cameras:\n", "cameras\n", "9: is not valid YAML here"),
@@ -125,6 +130,23 @@ def test_all_mistakes_are_named_at_once_in_the_order_of_their_lines(tmp_path: Pa
         GOOD.replace("every_s: 5", "every_s: 0").replace("auth: basic", "auth: none").replace("speed: 10", "speed: 0")
     )
     assert [problem.partition(": ")[0] for problem in problems(tmp_path, text)] == ["5", "15", "20"]
+
+
+def test_the_place_of_the_file_may_have_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a:b"
+    folder.mkdir()
+    text = GOOD.replace("auth: basic", "auth: none").replace("every_s: 5", "every_s: 0")
+    assert [problem.partition(": ")[0] for problem in problems(folder, text)] == ["5", "15"]
+
+
+def test_a_password_may_have_its_place_in_the_address_and_is_in_no_text(tmp_path: Path) -> None:
+    old = "source: http://10.0.0.12/snapshot.jpg"
+    text = GOOD.replace(old, "source: http://10.0.0.12/api.cgi?user=admin&password={password}")
+    camera = read(tmp_path, text).cameras[1]
+    assert camera.address == "http://10.0.0.12/api.cgi?user=admin&password=p4ssw0rd%21"
+    assert "p4ssw0rd" not in repr(camera)
+    without = text.replace("  password_env: CAMERA_PASSWORD\n", "")
+    assert any("has a place for a {password}: give password_file" in problem for problem in problems(tmp_path, without))
 
 
 def test_an_empty_secret_is_no_secret(tmp_path: Path) -> None:

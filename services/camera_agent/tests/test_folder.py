@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from services.camera_agent.sources import folder
 from services.camera_agent.sources.photos import Photos, SourceFailure
@@ -176,6 +177,32 @@ def test_a_file_that_is_no_whole_photo_is_never_deleted_and_is_a_new_one_once_it
     given.close()
     assert half.read_bytes() == b"half and half"
     assert not whole.exists()
+
+
+def test_a_file_that_is_not_ours_to_read_or_from_no_time_stops_no_other(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(photos, "a.jpg", 1)
+    put(photos, "b.jpg", 2)
+    os.utime(put(photos, "z.jpg"), ns=(-(10**18), -(10**18)))
+    real = folder._read
+    hidden = {"a.jpg"}
+
+    def read(path: Path) -> bytes:
+        if path.name in hidden:
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(folder, "_read", read)
+    with structlog.testing.capture_logs() as lines:
+        given = source(photos)
+        assert next(given).captured_at == MORNING + timedelta(seconds=2)
+        put(photos, "c.jpg", 3)
+        assert next(given).captured_at == MORNING + timedelta(seconds=3)
+    assert [(line["path"], line["error"]) for line in lines] == [("a.jpg", "Permission denied")]
+    hidden.clear()
+    assert next(given).captured_at == MORNING + timedelta(seconds=1)
+    given.close()
 
 
 def test_a_file_that_was_written_to_while_it_was_taken_is_not_deleted(photos: Path) -> None:

@@ -125,6 +125,35 @@ def test_redirects_are_followed_only_to_hosts_in_the_file_and_the_password_stays
     assert [password is not None for _, password in seen] == [True, True, False]
 
 
+@pytest.mark.parametrize(
+    ("moved", "told"),
+    [
+        ("http://10.0.0.12:8080/b.jpg", False),
+        ("https://10.0.0.12/b.jpg", True),
+        ("https://10.0.0.12:8443/b.jpg", False),
+        ("http://10.0.0.12:80/b.jpg", True),
+    ],
+)
+def test_a_password_goes_to_no_other_server_on_the_same_host(moved: str, told: bool) -> None:
+    def moving(request: httpx.Request) -> httpx.Response:
+        if request.url.path != "/b.jpg":
+            return httpx.Response(307, headers={"Location": moved})
+        assert ("authorization" in request.headers) is told
+        return picture(request)
+
+    assert first(moving, user="viewer", auth="basic") == PICTURE
+
+
+def test_a_password_with_a_place_in_the_address_goes_there_alone() -> None:
+    def asked(request: httpx.Request) -> httpx.Response:
+        assert request.url.params["password"] == "hunter2-hunter2"
+        assert "authorization" not in request.headers
+        return picture(request)
+
+    one = camera(f"{URL}?user=viewer&password={{password}}", every_s=0.1, user="viewer", password_env="P", auth="basic")
+    assert next(snapshot.photos(one, threading.Event(), httpx.MockTransport(asked))).image == PICTURE
+
+
 def test_a_camera_that_sends_a_byte_now_and_then_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     class Dripping(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,6 +1,7 @@
 """What the spool keeps, drops and survives."""
 
 import os
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -166,6 +167,23 @@ def test_a_frame_that_the_disk_does_not_let_go_is_still_known(tmp_path: Path, mo
             spool.drop_oldest()
     assert (len(spool), spool.bytes) == (1, 300)
     assert drain(spool) == numbers(0)
+
+
+def test_while_many_frames_are_synced_the_camera_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = filled(tmp_path, 3)
+    added: list[int] = []
+
+    def slow(descriptor: int) -> None:
+        if not added:
+            added.append(descriptor)
+            other = threading.Thread(target=spool.add, args=(MORNING, b"new"))
+            other.start()
+            other.join(10)
+            assert not other.is_alive()
+
+    monkeypatch.setattr(os, "fsync", slow)
+    spool.hold()
+    assert len(spool) == 4
 
 
 def test_what_could_not_be_synced_is_synced_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,11 @@ class Settings(ServiceSettings):
         4_000_000_000, ge=1_000_000, description="Bytes of all unfinished batches; more are answered 429."
     )
     batch_days: int = Field(30, ge=1, description="Days that an ended batch and its results are kept.")
+    batch_kept: int = Field(
+        200_000,
+        ge=1000,
+        description="Results of ended batches that are kept, half of them of one client; then the oldest batches go.",
+    )
     batch_chunk: int = Field(64, ge=1, le=256, description="Inputs that a worker takes at a time.")
     batch_bells: int = Field(
         8, ge=1, le=1000, description="Messages kept in the queue of batches while there is work: two a worker or more."

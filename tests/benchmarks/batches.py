@@ -74,12 +74,12 @@ def cost(rounds: int) -> tuple[float, float]:
 
 def _fill(database: Database, batch_id: str, photos: Sequence[bytes]) -> None:
     names = [str(number) for number in range(1, INPUTS + 1)]
-    new = store.NewBatch(batch_id, "bench", store.UPLOAD, names, 0)
-    database.write(lambda c: store.create(c, new, WITHOUT_BOUND, now()))
+    new = store.NewBatch(batch_id, "bench", store.UPLOAD, names, 0, now())
+    database.write(lambda c: store.create(c, new, WITHOUT_BOUND))
     for start in range(1, INPUTS + 1, len(photos)):
         some = {start + n: photo for n, photo in enumerate(photos)}
-        database.write(lambda c, some=some: store.add_contents(c, batch_id, some))  # type: ignore[misc]  # bound now
-    database.write(lambda c: store.open_for_work(c, batch_id, now()))
+        database.write(lambda c, some=some: store.add_contents(c, new, some, now()))  # type: ignore[misc]  # bound now
+    database.write(lambda c: store.open_for_work(c, new, "", now()))
 
 
 @contextmanager

@@ -2,28 +2,26 @@
 
 import asyncio
 import errno
+import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from tempfile import TemporaryFile
 from typing import Annotated, Any, Final
 
-import uuid_utils
 from anyio import to_thread
 from fastapi import Request
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
-from sqlalchemy import Connection
 from starlette.requests import ClientDisconnect
 
-from services.image_classifier.api.batch_shapes import Batching
-from services.image_classifier.batches import intake, store
-from services.image_classifier.batches.bell import remove
-from services.image_classifier.batches.intake import Incoming, Multipart
-from services.image_classifier.batches.rules import INPUTS_LIMIT, Quota, over_quota
-from services.image_classifier.batches.store import NewBatch, OverQuota, Result
+from services.image_classifier.api import batch_keeping as keeping
+from services.image_classifier.api.batch_keeping import Sent
+from services.image_classifier.api.batch_shapes import BatchCreated, Batching
+from services.image_classifier.batches import intake
+from services.image_classifier.batches.intake import Multipart
+from services.image_classifier.batches.rules import INPUTS_LIMIT
 from services.image_classifier.settings import Settings
-from shared.database import now
 from shared.messages import Identifier, Receipt
 from shared.problem import Problem, unavailable
 
@@ -31,7 +29,6 @@ PIECE: Final = 1024 * 1024
 SLOWEST: Final = 16_000
 """Bytes a second below which a sender is cut off: else a byte now and then would hold a place for ever."""
 JSON_BYTES: Final = 256 * 1024
-WRITTEN_AT_ONCE: Final = 4 * 1024 * 1024
 LONGEST_SPAN: Final = timedelta(days=366)
 ZIP, MULTIPART, JSON = "application/zip", "multipart/form-data", "application/json"
 ZIP_TOO: Final = ("application/x-zip-compressed", "application/x-zip")
@@ -78,22 +75,22 @@ class _Span(BaseModel):
 _wanted: TypeAdapter[_Receipts | _Span] = TypeAdapter(Annotated[_Receipts | _Span, Field(union_mode="left_to_right")])
 
 
-async def take(request: Request, parts: Batching, client: str) -> tuple[str, int]:
-    """Receive a batch of `client` whole and let workers at it; return its id and how many inputs it has.
+async def take(request: Request, parts: Batching, client: str, key: str | None) -> BatchCreated:
+    """Receive a batch of `client` whole and let workers at it; `key` is the id that its client gave it.
 
     Raises Problem 4xx or 503 that says what to do; then nothing of it is left.
     """
-    await to_thread.run_sync(_check_quota, parts, client)
+    sent = await to_thread.run_sync(keeping.begin, parts, client, key)
     content_type = request.headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
-    if kind == JSON:
-        names = await _referred(request, parts)
-        return await to_thread.run_sync(_keep, parts, client, store.RECEIPTS, names, [])
-    if kind not in (ZIP, *ZIP_TOO, MULTIPART):
+    if kind not in (ZIP, *ZIP_TOO, MULTIPART, JSON):
         detail = f"Send {ZIP}, {MULTIPART} or {JSON}, not {kind[:80] or 'a body of no type'}."
         raise Problem(415, "unsupported-media-type", detail)
     limit = parts.settings.batch_bytes
     async with _place(parts, client):
+        if kind == JSON:
+            wanted = await _referred(request, parts.settings)
+            return await to_thread.run_sync(_keep_referred, parts, sent, wanted)
         with _room_on_disk(), TemporaryFile(dir=parts.settings.scratch) as file:
             if kind == MULTIPART:
                 form = Multipart(content_type, file)
@@ -102,8 +99,7 @@ async def take(request: Request, parts: Batching, client: str) -> tuple[str, int
             else:
                 await _receive(request, file.write, limit, intake.too_large(limit), parts.settings)
                 found = await to_thread.run_sync(intake.read_zip, file, limit)
-            names = [incoming.name for incoming in found]
-            return await to_thread.run_sync(_keep, parts, client, store.UPLOAD, names, found)
+            return await to_thread.run_sync(keeping.keep_upload, parts, sent, found)
 
 
 @asynccontextmanager
@@ -165,8 +161,8 @@ def _too_slow(what: str) -> Problem:
     return Problem(408, "request-timeout", detail, headers={"Connection": "close"})
 
 
-async def _referred(request: Request, parts: Batching) -> list[str]:
-    """Return the receipts that a JSON body names, or those of the camera and the span that it names."""
+async def _referred(request: Request, settings: Settings) -> _Receipts | _Span:
+    """Return what a JSON body asks for."""
     body = bytearray()
 
     def add(piece: bytes) -> None:
@@ -174,7 +170,7 @@ async def _referred(request: Request, parts: Batching) -> list[str]:
 
     detail = f"The JSON has more than {JSON_BYTES // 1024} KiB, which {INPUTS_LIMIT:,} receipts never need. Send fewer."
     too_large = Problem(413, "content-too-large", detail)
-    await _receive(request, add, JSON_BYTES, too_large, parts.settings)
+    await _receive(request, add, JSON_BYTES, too_large, settings)
     try:
         wanted = _wanted.validate_python(json.loads(body))
     except ValidationError as error:
@@ -186,90 +182,26 @@ async def _referred(request: Request, parts: Batching) -> list[str]:
         raise Problem(422, "invalid-request", "The body is not valid JSON. Correct it and send it again.") from None
     if isinstance(wanted, _Receipts):
         intake.check_names(wanted.receipts)
-        return wanted.receipts
-    if not timedelta() < wanted.until - wanted.since <= LONGEST_SPAN:
+    elif not timedelta() < wanted.until - wanted.since <= LONGEST_SPAN:
         raise Problem(422, "invalid-request", "`until` must be after `since`, by a year at most. Correct them.")
-    names = await to_thread.run_sync(parts.receipts.of_camera, wanted.camera_id, wanted.since, wanted.until)
+    return wanted
+
+
+def _keep_referred(parts: Batching, sent: Sent, wanted: _Receipts | _Span) -> BatchCreated:
+    """Keep the receipts that are named, or those that camera_ingest has of the camera and the span."""
+    digest = hashlib.sha256(wanted.model_dump_json().encode()).hexdigest()
+    if sent.known is not None:
+        return keeping.again(sent.known, digest)
+    if isinstance(wanted, _Receipts):
+        return keeping.keep_receipts(parts, sent, wanted.receipts, digest)
+    names = parts.receipts.of_camera(wanted.camera_id, wanted.since, wanted.until)
     if not names:
         detail = (
             f"No frame of {wanted.camera_id!r} was received in this span, or there is no such camera. `since` and "
             "`until` bound when frames were received, not when they were taken. Correct them."
         )
         raise Problem(422, "empty-batch", detail)
-    return names
-
-
-def _check_quota(parts: Batching, client: str) -> None:
-    """Raise Problem 429 before the body is read, if no batch would be taken now."""
-    with parts.database.read() as connection:
-        exceeded = over_quota(store.held(connection, client), _quota(parts.settings))
-    if exceeded:
-        raise _over_quota(exceeded, parts.settings)
-
-
-def _quota(settings: Settings) -> Quota:
-    return Quota(settings.batch_jobs, settings.batch_inputs, settings.batch_quota_bytes)
-
-
-def _over_quota(what: str, settings: Settings) -> Problem:
-    reasons = {
-        "jobs": f"You have {settings.batch_jobs} unfinished batches, as many as may wait.",
-        "inputs": f"You would have more than {settings.batch_inputs:,} unfinished inputs.",
-        "own_bytes": "Your unfinished batches would take more than half of the room for all.",
-        "bytes": "The unfinished batches of all together take as much room as they may.",
-    }
-    detail = f"{reasons[what]} Wait until one is done, or cancel one, and send it again."
-    return Problem(429, "too-many-batches", detail, headers={"Retry-After": "10"}, what=what)
-
-
-def _keep(
-    parts: Batching, client: str, source: str, names: Sequence[str], found: Sequence[Incoming]
-) -> tuple[str, int]:
-    settings, database = parts.settings, parts.database
-    batch_id = str(uuid_utils.uuid7())
-    size = sum(incoming.size for incoming in found if incoming.size <= settings.image_bytes)
-    new = NewBatch(batch_id, client, source, names, size)
-    try:
-        database.write(lambda connection: store.create(connection, new, _quota(settings), now()))
-    except OverQuota as error:
-        raise _over_quota(error.what, settings) from None
-    try:
-        too_large = _write_contents(parts, batch_id, found)
-
-        def open_for_work(connection: Connection) -> None:
-            at = now()
-            store.open_for_work(connection, batch_id, at)
-            store.finish(connection, batch_id, too_large, at)
-
-        database.write(open_for_work)
-    except BaseException:
-        remove(database, batch_id)
-        raise
-    parts.bell.wake()
-    return batch_id, len(names)
-
-
-def _write_contents(parts: Batching, batch_id: str, found: Sequence[Incoming]) -> list[Result]:
-    """Write the inputs' bytes, a few megabytes a transaction; return the errors of those that are too large."""
-    limit = parts.settings.image_bytes
-    reason = f"larger than {limit / 1024 / 1024:g} MiB, the most that an image may have"
-    too_large: list[Result] = []
-    waiting: dict[int, bytes] = {}
-
-    def write() -> None:
-        parts.database.write(lambda connection: store.add_contents(connection, batch_id, waiting))
-        waiting.clear()
-
-    for number, content in intake.contents(found, limit):
-        if content is None:
-            too_large.append(Result(number, error=reason))
-            continue
-        waiting[number] = content
-        if sum(map(len, waiting.values())) >= WRITTEN_AT_ONCE:
-            write()
-    if waiting:
-        write()
-    return too_large
+    return keeping.keep_receipts(parts, sent, names, digest)
 
 
 @contextmanager

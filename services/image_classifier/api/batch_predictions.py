@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from services.image_classifier.api.batch_shapes import BatchId, BatchPredictions, Parts, find, predicted
 from services.image_classifier.api.problems import problems
 from services.image_classifier.batches import views
-from services.image_classifier.batches.rules import UNFINISHED, csv_cell
+from services.image_classifier.batches.rules import UNFINISHED, csv_cell, prefers_csv
 from shared.auth import Viewer
 from shared.database import Database
 from shared.problem import Problem
@@ -32,25 +32,27 @@ def list_batch_predictions(
     batch_id: BatchId,
     caller: Viewer,
     parts: Parts,
+    response: Response,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=6, pattern=r"^[0-9]+$", description="`next` of a page.")] = None,
     accept: Annotated[str, Header(max_length=1000)] = "",
 ) -> BatchPredictions | Response:
     """Inputs that ended, in the order of the batch; with `Accept: text/csv` all of them in one file.
 
-    While a batch runs its inputs may end in any order: ask again from the start when it is done; until then there is no
-    CSV. In it a name that a
-    spreadsheet would take for a formula has a quote before it.
+    While a batch runs its inputs may end in any order: ask again from the start when it has ended; until then there is
+    no CSV. In it a name that a spreadsheet would take for a formula has a quote before it.
     """
     batch = find(parts.database, batch_id)
-    if CSV in accept.lower() and batch.state in UNFINISHED:
+    wants_csv = prefers_csv(accept)
+    if wants_csv and batch.state in UNFINISHED:
         detail = f"This batch is {batch.state.value}. Ask for its CSV when it has ended, or for pages of JSON now."
         raise Problem(409, "not-ended", detail, headers={"Retry-After": "5"})
-    if CSV in accept.lower():
-        headers = {"Content-Disposition": f'attachment; filename="batch-{batch_id}.csv"'}
+    if wants_csv:
+        headers = {"Content-Disposition": f'attachment; filename="batch-{batch_id}.csv"', "Vary": "Accept"}
         return StreamingResponse(_csv(parts.database, batch_id), media_type=CSV, headers=headers)
     with parts.database.read() as connection:
         rows = views.ended(connection, batch_id, int(cursor or 0), limit + 1)
+    response.headers["Vary"] = "Accept"
     items = [predicted(row) for row in rows[:limit]]
     return BatchPredictions(items=items, next=str(items[-1].number) if len(rows) > limit else None)
 

@@ -1,6 +1,7 @@
 """`/v1/batches`: many photos as one job, its progress, its end."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -23,7 +24,7 @@ from services.image_classifier.api.batch_shapes import (
 )
 from services.image_classifier.api.problems import problems
 from services.image_classifier.batches import store, views
-from services.image_classifier.batches.bell import forget_contents, remove
+from services.image_classifier.batches.janitor import forget_contents, remove
 from services.image_classifier.batches.rules import UNFINISHED, BatchState
 from shared.auth import Operator, Viewer
 from shared.database import Database, now
@@ -33,10 +34,14 @@ router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
 # What a setting may allow at most; the setting itself is looked at while the body arrives.
 BODY_LIMIT = 1_000_000_001
-LOOK_EVERY_S = 0.25
+LOOK_EVERY_S = 1.0
 HEARTBEAT_S, SEND_TIMEOUT_S = 15, 30
+LONGEST_S = 300.0
+"""Time after which a stream ends in the middle: its client resumes it, if its token is still believed."""
 
 Cursor = Annotated[str | None, Query(max_length=36, pattern=r"^[0-9a-z-]+$", description="`next` of the page before.")]
+
+Key = Annotated[str | None, Header(max_length=36, description="A new UUID of version 7, which becomes the batch's id.")]
 
 
 @router.post(
@@ -44,14 +49,21 @@ Cursor = Annotated[str | None, Query(max_length=36, pattern=r"^[0-9a-z-]+$", des
     status_code=202,
     max_body_size=BODY_LIMIT,
     summary="Predict many photos",
-    responses=problems(401, 403, 408, 413, 415, 422, 429, 503),
+    responses=problems(401, 403, 408, 409, 413, 415, 422, 429, 503),
     openapi_extra=batch_bodies.BODY,
 )
-async def create_batch(request: Request, caller: Operator, parts: Parts, response: Response) -> BatchCreated:
-    """Send a zip, a multipart body of files, or JSON that names frames. The answer comes once all of it is kept."""
-    batch_id, total = await batch_bodies.take(request, parts, f"{caller.issuer}:{caller.subject}"[:200])
-    response.headers["Location"] = f"/v1/batches/{batch_id}"
-    return BatchCreated(id=batch_id, state=BatchState.QUEUED, total=total)
+async def create_batch(
+    request: Request, caller: Operator, parts: Parts, response: Response, idempotency_key: Key = None
+) -> BatchCreated:
+    """Send a zip, a multipart body of files, or JSON that names frames. The answer comes once all of it is kept.
+
+    With an `Idempotency-Key` it may be sent again, should the answer not arrive: the same key and content of the same
+    client is the same batch, which is answered as it is by then.
+    """
+    client = f"{caller.issuer}:{caller.subject}"[:200]
+    created = await batch_bodies.take(request, parts, client, idempotency_key)
+    response.headers["Location"] = f"/v1/batches/{created.id}"
+    return created
 
 
 @router.get("", summary="List the batches", responses=problems(401, 403, 422))
@@ -84,8 +96,8 @@ def get_batch(
 
 @router.patch("/{batch_id}", summary="Cancel a batch", responses=problems(401, 403, 404, 409, 422))
 def change_batch(batch_id: BatchId, change: BatchChange, caller: Operator, parts: Parts) -> Batch:
-    """Cancel it: what is predicted stays, the rest ends without a result and its photos are removed."""
-    stopped = parts.database.write(lambda connection: store.stop(connection, batch_id, BatchState.CANCELLED, now()))
+    """Cancel it: what is predicted stays, the rest ends as an error and its photos are removed."""
+    stopped = parts.database.write(lambda connection: store.cancel(connection, batch_id, now()))
     batch = find(parts.database, batch_id)
     if not stopped and batch.state is not BatchState.CANCELLED:
         raise Problem(409, "already-ended", f"This batch is {batch.state.value}; there is nothing left to cancel.")
@@ -142,7 +154,8 @@ async def stream_batch(
     """Stream a batch's progress until it ends; the last event has its final state.
 
     Each event has the batch as `GET` gives it, so none that was missed matters: with `Last-Event-ID` the stream begins
-    with the first change after it. A comment comes every 15 seconds.
+    with the first change after it. A comment comes every 15 seconds; after five minutes the stream ends, to be resumed
+    with a token that is valid then.
     """
     batch = await asyncio.to_thread(find, parts.database, batch_id)
     if batch.state not in UNFINISHED and last_event_id == tag(batch):
@@ -152,7 +165,8 @@ async def stream_batch(
 
 
 async def _progress(database: Database, batch_id: str, last: str) -> AsyncIterator[ServerSentEvent]:
-    while True:
+    ends_at = time.monotonic() + LONGEST_S
+    while time.monotonic() < ends_at:
         try:
             batch = await asyncio.to_thread(find, database, batch_id)
         except Problem:  # it was removed meanwhile

@@ -13,8 +13,7 @@ import structlog
 from kombu.exceptions import OperationalError
 from redis import RedisError
 
-from services.image_classifier.batches import metrics, store
-from services.image_classifier.batches.rules import UNFINISHED, BatchState
+from services.image_classifier.batches import claims, janitor, metrics
 from services.image_classifier.leases import hold_lease
 from services.image_classifier.settings import Settings
 from shared.broker import CLASSIFY_BATCHES, create_celery, create_redis, queue_length
@@ -24,8 +23,6 @@ log = structlog.get_logger(__name__)
 
 BUSY_S, IDLE_S = 0.05, 1.0
 CLEAR_EVERY_S = 60.0
-RECEIVED_WITHIN = timedelta(hours=1)
-ENDED = (BatchState.DONE, BatchState.CANCELLED, BatchState.FAILED)
 
 
 class Bell:
@@ -70,9 +67,12 @@ class Bell:
             try:
                 delay = self.step()
                 at = now()
-                if self._cleared_at is None or (at - self._cleared_at).total_seconds() >= CLEAR_EVERY_S:
+                if self._cleared_at is None or abs((at - self._cleared_at).total_seconds()) >= CLEAR_EVERY_S:
+                    with self._database.read() as connection:
+                        metrics.WAITING.set(janitor.unfinished(connection))
                     self._cleared_at = at
-                    self.clear_if_holder(at)
+                    if self.clear(at):
+                        self._cleared_at = None
                 self._failed = False
             except Exception as error:
                 metrics.FAILURES.labels("bell").inc()
@@ -86,7 +86,7 @@ class Bell:
         """Ring as often as there is work and room; return in how many seconds to look again."""
         most = self._settings.batch_bells * self._settings.batch_chunk
         with self._database.read() as connection:
-            inputs = store.claimable(connection, now(), most, timedelta(seconds=self._settings.batch_lease_s))
+            inputs = claims.claimable(connection, now(), most, timedelta(seconds=self._settings.batch_lease_s))
         if inputs == 0:
             return IDLE_S
         try:
@@ -104,42 +104,12 @@ class Bell:
         self._out = False
         return BUSY_S
 
-    def clear_if_holder(self, at: datetime) -> bool:
-        """Clear, unless another process of the service does so; return whether it was done."""
+    def clear(self, at: datetime) -> bool | None:
+        """Clear away what is left of batches; return whether there is more, None if another process does it."""
         lease = timedelta(seconds=2 * CLEAR_EVERY_S)
-        held = self._database.write(lambda connection: hold_lease(connection, "clear batches", self._id, at, lease))
-        if held:
-            self.clear(at)
-        return held
-
-    def clear(self, at: datetime) -> None:
-        """Remove what was not received whole, is removed, or is too old. What waits may wait, however long."""
-        write, read = self._database.write, self._database.read
-        with read() as connection:
-            old = store.ids(connection, ENDED, at - timedelta(days=self._settings.batch_days), "finished_at")
-            broken = store.ids(connection, [store.RECEIVING], at - RECEIVED_WITHIN)
-            metrics.WAITING.set(len(store.ids(connection, UNFINISHED, at)))
-        for batch_id in old:
-            write(lambda connection, one=batch_id: store.hide(connection, one))  # type: ignore[misc]  # bound now
-        with read() as connection:
-            gone = broken + store.ids(connection, [store.REMOVED], at)
-            left = store.with_contents(connection)
-        for batch_id in left:
-            forget_contents(self._database, batch_id)
-        for batch_id in gone:
-            remove(self._database, batch_id)
-
-
-def forget_contents(database: Database, batch_id: str) -> None:
-    """Remove the bytes of a batch, in steps for which nobody waits long."""
-    while database.write(lambda connection: store.drop_contents(connection, batch_id)):
-        pass
-
-
-def remove(database: Database, batch_id: str) -> None:
-    """Remove all of a batch."""
-    forget_contents(database, batch_id)
-    database.write(lambda connection: store.drop(connection, batch_id))
+        if not self._database.write(lambda connection: hold_lease(connection, "clear batches", self._id, at, lease)):
+            return None
+        return janitor.clear(self._database, self._settings, at)
 
 
 def open_bell(database: Database, settings: Settings) -> Bell:

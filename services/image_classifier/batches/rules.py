@@ -10,6 +10,9 @@ INPUTS_LIMIT: Final = 1000
 NAME_LIMIT: Final = 255
 ATTEMPTS: Final = 3
 WORKER_ENDED: Final = "the worker that made the last one ended"
+CANCELLED: Final = "cancelled before it was predicted"
+KILLERS: Final = 10
+"""Inputs that ended every worker they met, after which the rest of their batch is not tried any more."""
 
 ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst", ".jar", ".cab", ".iso")
 _MAGICS: Final = (
@@ -42,6 +45,11 @@ UNFINISHED: Final = (BatchState.QUEUED, BatchState.RUNNING)
 def gave_up(reason: str | None) -> str:
     """Return the error of an input without an attempt left; `reason` is what ended the last, None if its worker did."""
     return f"gave up after {ATTEMPTS} attempts: {reason or WORKER_ENDED}"
+
+
+def not_tried() -> str:
+    """Return the error of an input of a batch that ended too many workers."""
+    return f"not tried: {KILLERS} inputs of this batch ended each worker that looked at them"
 
 
 def name_problem(name: str) -> str | None:
@@ -142,3 +150,27 @@ def over_quota(held: Held, quota: Quota, inputs: int = 0, size: int = 0) -> str 
 def csv_cell(text: str) -> str:
     """Return a text so that no spreadsheet takes it for a formula: one that begins like one gets a quote before it."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def prefers_csv(accept: str) -> bool:
+    """Return whether an `Accept` header asks for CSV rather than JSON; with equal weights whoever is named wins.
+
+    RFC 9110, 12.5.1: of the ranges that match a type the most specific one says its weight, which is 1 without `q`.
+    """
+    weights: dict[str, float] = {}
+    for media_range in accept.lower().split(","):
+        name, *parameters = (part.strip() for part in media_range.split(";"))
+        weight = next(
+            (value for key, _, value in (one.partition("=") for one in parameters) if key.strip() == "q"), "1"
+        )
+        try:
+            weights[name] = float(weight)
+        except ValueError:
+            weights[name] = 0.0
+
+    def of(kind: str) -> float:
+        ranges = (kind, f"{kind.partition('/')[0]}/*", "*/*")
+        return next((weights[one] for one in ranges if one in weights), 0.0)
+
+    csv, json = of("text/csv"), of("application/json")
+    return csv > json or (csv == json > 0 and "text/csv" in weights and "application/json" not in weights)

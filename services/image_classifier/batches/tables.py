@@ -19,8 +19,10 @@ batches = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("served_at", Instant),  # when a worker last took inputs of it
-    Column("progress_at", Instant, nullable=False),  # when an input last ended; nothing is decided by it
+    # When an input last ended; while it is received, when some of it was last written.
+    Column("progress_at", Instant, nullable=False),
     Column("finished_at", Instant),
+    Column("digest", String(64)),  # of what was sent: the same sent again with the same id is the same batch
     Index("batches_by_state", "state", "client"),
 )
 

@@ -18,8 +18,9 @@ from PIL import Image
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.image_classifier.batches import metrics, store
-from services.image_classifier.batches.store import Claimed, Input, Result
+from services.image_classifier.batches import claims, metrics
+from services.image_classifier.batches.claims import Claimed, Input, Result
+from services.image_classifier.batches.store import RECEIPTS, lock_inputs
 from services.image_classifier.classify import Decode, predict_each
 from services.image_classifier.decode import Picture, UndecodableImage
 from services.image_classifier.images import FetchFailed, Images
@@ -58,7 +59,7 @@ class Tools:
 def classify_batches(database: Database, tools: Tools) -> int:
     """Work on the inputs whose turn it is; return how many ended. Never raises because of an input or the database."""
     try:
-        claimed = database.write(lambda connection: store.claim(connection, now(), tools.chunk, tools.lease))
+        claimed = database.write(lambda connection: claims.claim(connection, now(), tools.chunk, tools.lease))
         if claimed is None:
             return 0
         with structlog.contextvars.bound_contextvars(batch=claimed.batch_id):
@@ -95,14 +96,14 @@ def _work(database: Database, tools: Tools, claimed: Claimed) -> int:
 
     def write(connection: Connection) -> int:
         at = now()
-        store.lock_inputs(connection, claimed.batch_id, [one.number for one in claimed.inputs])
+        lock_inputs(connection, claimed.batch_id, [one.number for one in claimed.inputs])
         if given_back:
-            store.put_back(connection, claimed.batch_id, given_back, at)
+            claims.put_back(connection, claimed, given_back, at)
         if outcome.later:
-            store.put_back(connection, claimed.batch_id, outcome.later, at + LATER)
-        store.try_again(connection, claimed.batch_id, outcome.again, at)
-        store.try_again(connection, claimed.batch_id, outcome.again_later, at + LATER)
-        return store.finish(connection, claimed.batch_id, outcome.results, at)
+            claims.put_back(connection, claimed, outcome.later, at + LATER)
+        claims.try_again(connection, claimed, outcome.again, at)
+        claims.try_again(connection, claimed, outcome.again_later, at + LATER)
+        return claims.finish(connection, claimed.batch_id, outcome.results, at)
 
     ended = database.write(write)
     outcomes = Tally("failed" if result.error else "done" for result in outcome.results)
@@ -147,7 +148,7 @@ def _predict_part(
     seen: set[int] = set()
     left: list[Input] = []
     goes_on = True
-    read = _fetched if claimed.source == store.RECEIPTS else _kept
+    read = _fetched if claimed.source == RECEIPTS else _kept
     try:
         with closing(read(database, tools, claimed.batch_id, part)) as found:
             for number, content in found:
@@ -194,7 +195,7 @@ def _not_fetched(tools: Tools, numbers: Sequence[int], error: FetchFailed, outco
 def _kept(database: Database, tools: Tools, batch_id: str, part: Sequence[Input]) -> Generator[tuple[int, bytes | str]]:
     """Give the bytes of uploaded inputs; those of a batch that was cancelled meanwhile are gone."""
     with database.read() as connection:
-        found = store.read_contents(connection, batch_id, [one.number for one in part])
+        found = claims.read_contents(connection, batch_id, [one.number for one in part])
     yield from found.items()
 
 

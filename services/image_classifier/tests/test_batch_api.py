@@ -6,22 +6,26 @@ import io
 import json
 import random
 import struct
+import time
 import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
+import uuid_utils
 from fastapi import FastAPI
 from sqlalchemy import func, select
 
 from services.image_classifier import images
 from services.image_classifier.api import batches as routes
 from services.image_classifier.api.batch_shapes import Batching
-from services.image_classifier.batches import work
+from services.image_classifier.batches import store, work
+from services.image_classifier.batches.rules import CANCELLED, Quota
 from services.image_classifier.batches.tables import batches, contents, inputs
 from services.image_classifier.decode import decode
 from services.image_classifier.main import MIGRATIONS, create_app
@@ -29,9 +33,9 @@ from services.image_classifier.model_version import ModelVersion
 from services.image_classifier.settings import Settings
 from services.image_classifier.tests.ingest_double import photo, serve_ingest
 from services.image_classifier.tests.tiny_model import write_tiny_model
-from shared.database import Database, migrate
+from shared.database import Database, migrate, now
 from shared.testing import TokenFor
-from shared.tokens import ServiceToken, Signer
+from shared.tokens import PEOPLE, Role, ServiceToken, Signer
 
 GOOD = photo("cat")
 ZIP = {"Content-Type": "application/zip"}
@@ -57,6 +61,15 @@ def receipts_of(request: httpx.Request) -> httpx.Response:
     rest = [receipt for receipt in every if receipt > asked.get("cursor", "")]
     page = [{"receipt": receipt} for receipt in rest[:200]]
     return httpx.Response(200, json={"items": page, "next": rest[199] if len(rest) > 200 else None})
+
+
+def new_key() -> dict[str, str]:
+    return {"Idempotency-Key": str(uuid_utils.uuid7())}
+
+
+def key_of(seconds: float) -> str:
+    """Return a UUID of version 7 that was made at a time since 1970."""
+    return str(UUID(int=int(seconds * 1000) << 80 | 7 << 76 | 2 << 62))
 
 
 @pytest.fixture
@@ -193,6 +206,81 @@ async def test_receipts_are_fetched_from_ingest(client: httpx.AsyncClient, worke
         ("r-0001", None, "not a JPEG, PNG or WebP image"),
         ("r-none", None, "camera_ingest does not know it"),
     ]
+
+
+async def test_the_same_key_and_content_is_the_same_batch_whatever_it_is_at_by_then(
+    client: httpx.AsyncClient, database: Database, settings: Settings, worker: Callable[[], int]
+) -> None:
+    key = new_key()
+    span = {"camera_id": "3", **SPAN}
+    ways: list[Callable[[], Any]] = [
+        lambda: client.post("/v1/batches", content=zipped(many(3)), headers=ZIP | key),
+        lambda: client.post("/v1/batches", content=zipped(many(3), zipfile.ZIP_DEFLATED), headers=ZIP | key),
+        # each time with another boundary
+        lambda: client.post("/v1/batches", files=[("p", item) for item in many(3).items()], headers=key),
+    ]
+    for send in ways:
+        first = await send()
+        assert first.status_code == 202, first.text
+        assert first.json() == {"id": key["Idempotency-Key"], "state": "queued", "total": 3}
+        assert (await send()).json() == first.json()
+        assert left(settings, database)[:2] == (1, 3)
+    worker()
+    again = await ways[0]()
+    assert (again.status_code, again.json()["state"]) == (202, "done")
+    assert again.headers["Location"] == f"/v1/batches/{key['Idempotency-Key']}"
+    key = new_key()
+    for _ in range(2):
+        answer = await client.post("/v1/batches", json=span, headers=key)
+        assert answer.json() == {"id": key["Idempotency-Key"], "state": "queued", "total": 3}
+    assert left(settings, database)[0] == 2
+
+
+async def test_a_key_is_for_one_batch_of_one_client(
+    app: FastAPI, client: httpx.AsyncClient, settings: Settings, database: Database
+) -> None:
+    key = new_key()
+    (await client.post("/v1/batches", content=zipped(many(3)), headers=ZIP | key)).raise_for_status()
+    for other in (many(2), many(3) | {"2.jpg": photo("dog")}, {f"x{name}": GOOD for name in many(3)}):
+        answer = await client.post("/v1/batches", content=zipped(other), headers=ZIP | key)
+        assert "other content" in problem(answer, 409, "key-taken")["detail"]
+    problem(await client.post("/v1/batches", json={"receipts": ["r-0001"]}, headers=key), 409, "key-taken")
+    headers = {"Authorization": f"Bearer {Signer(settings.keys_folder, 'cli').mint('somebody', Role.OPERATOR, PEOPLE)}"}
+    answer = await client.post("/v1/batches", content=zipped(many(3)), headers=ZIP | key | headers)
+    assert "another client" in problem(answer, 409, "key-taken")["detail"]
+    assert left(settings, database)[:2] == (1, 3)
+
+
+@pytest.mark.parametrize(
+    "key", ["x", str(uuid_utils.uuid4()), "0" * 32, key_of(time.time() + 2 * 86_400), "f" * 36], ids=range(5)
+)
+async def test_a_key_that_is_no_fresh_uuid_is_refused(client: httpx.AsyncClient, key: str) -> None:
+    answer = await client.post("/v1/batches", content=zipped(many(1)), headers=ZIP | {"Idempotency-Key": key})
+    problem(answer, 422, "invalid-key")
+
+
+async def test_a_key_answers_though_the_quota_is_full_and_may_be_used_again_when_its_batch_is_removed(
+    client: httpx.AsyncClient, worker: Callable[[], int]
+) -> None:
+    keys = [new_key() for _ in range(3)]
+    sends = [partial(client.post, "/v1/batches", content=zipped(many(1)), headers=ZIP | key) for key in keys]
+    for send in sends * 2:
+        assert (await send()).status_code == 202
+    problem(await client.post("/v1/batches", content=zipped(many(1)), headers=ZIP | new_key()), 429, "too-many-batches")
+    assert (await client.delete(f"/v1/batches/{keys[0]['Idempotency-Key']}")).status_code == 204
+    assert (await sends[0]()).json()["state"] == "queued"
+    assert worker() == 3
+
+
+async def test_while_a_batch_is_still_received_its_key_is_told_to_wait(
+    client: httpx.AsyncClient, database: Database
+) -> None:
+    key = new_key()
+    new = store.NewBatch(key["Idempotency-Key"], "cli:tests", store.UPLOAD, ["0.jpg"], 1, now())
+    database.write(lambda c: store.create(c, new, Quota(10, 1000, 1000)))
+    answer = await client.post("/v1/batches", content=zipped(many(1)), headers=ZIP | key)
+    problem(answer, 503, "unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
 
 
 SPAN = {"since": "2026-11-22T10:00:00Z", "until": "2026-11-22T11:00:00Z"}
@@ -498,6 +586,9 @@ async def test_results_are_a_csv_for_who_accepts_it(client: httpx.AsyncClient, w
     ]
     assert (rows[0]["model"], rows[0]["version"]) == ("tiny", "1")
     assert float(rows[0]["cat"]) > 0.5 > float(rows[0]["dog"])
+    other = await client.get(f"{location}/predictions", headers={"Accept": "application/json, text/csv;q=0.1"})
+    assert other.headers["Content-Type"] == "application/json"
+    assert answer.headers["Vary"] == other.headers["Vary"] == "Accept"
 
 
 async def test_a_cancelled_batch_ends_at_once_keeps_its_results_and_forgets_its_photos(
@@ -506,9 +597,12 @@ async def test_a_cancelled_batch_ends_at_once_keeps_its_results_and_forgets_its_
     location = (await client.post("/v1/batches", content=zipped(many(5)), headers=ZIP)).headers["Location"]
     answer = await client.patch(location, json={"state": "cancelled"})
     assert answer.json()["state"] == "cancelled"
+    assert (answer.json()["done"], answer.json()["failed"]) == (0, 5)
     assert (await client.patch(location, json={"state": "cancelled"})).status_code == 200
     assert left(settings, database) == (1, 5, 0, [])
     assert worker() == 0
+    rows = (await client.get(f"{location}/predictions")).json()["items"]
+    assert [row["error"] for row in rows] == [CANCELLED] * 5
     done = (await client.post("/v1/batches", content=zipped(many(1)), headers=ZIP)).headers["Location"]
     worker()
     problem(await client.patch(done, json={"state": "cancelled"}), 409, "already-ended")
@@ -571,6 +665,17 @@ async def test_progress_is_streamed_to_its_end_and_resumes_after_what_was_seen(
     assert await events(client, location, **{"Last-Event-ID": "queued-0-0"}) == [last]
     ended = await client.get(f"{location}/events", headers={"Last-Event-ID": last["id"]})
     assert (ended.status_code, ended.content) == (204, b"")
+
+
+async def test_a_stream_ends_after_a_while_so_that_its_token_is_looked_at_again(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(routes, "LONGEST_S", 0.1)
+    location = (await client.post("/v1/batches", content=zipped(many(2)), headers=ZIP)).headers["Location"]
+    (seen,) = await events(client, location)
+    assert json.loads(seen["data"])["state"] == "queued"
+    assert await events(client, location, **{"Last-Event-ID": seen["id"]}) == []
 
 
 async def test_streams_beyond_their_number_are_a_503_and_places_come_back(

@@ -14,6 +14,7 @@ from services.image_classifier.batches.rules import (
     is_litter,
     name_problem,
     over_quota,
+    prefers_csv,
     turns,
 )
 
@@ -119,3 +120,27 @@ def test_what_may_wait_is_bounded(held: Held, inputs: int, size: int, exceeded: 
 )
 def test_no_spreadsheet_takes_a_name_for_a_formula(name: str, cell: str) -> None:
     assert csv_cell(name) == cell
+
+
+@pytest.mark.parametrize(
+    ("accept", "csv"),
+    [
+        ("", False),
+        ("*/*", False),
+        ("application/json", False),
+        ("text/csv", True),
+        ("Text/CSV; charset=utf-8", True),
+        ("text/csv, */*", True),
+        ("text/csv, */*;q=0.1", True),
+        ("text/*", True),
+        ("text/csv;q=0", False),
+        ("text/csv;q=0, */*", False),
+        ("application/json, text/csv;q=0.1", False),
+        ("application/json;q=0.5, text/csv", True),
+        ("application/json, text/csv", False),
+        ("text/csv;q=rubbish", False),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", False),
+    ],
+)
+def test_csv_is_for_who_would_rather_have_it(accept: str, csv: bool) -> None:
+    assert prefers_csv(accept) is csv

@@ -1,26 +1,36 @@
 """Batches in the database: whose turn it is, and that no input ends twice or is forgotten, whatever workers do."""
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import chain
-from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Table, event, func, select
+from sqlalchemy import Connection
 
-from services.image_classifier.batches import store, views
-from services.image_classifier.batches.bell import Bell, forget_contents, remove
-from services.image_classifier.batches.rules import ATTEMPTS, BatchState, Quota, gave_up
-from services.image_classifier.batches.store import Claimed, NewBatch, OverQuota, Result
-from services.image_classifier.batches.tables import batches, contents, inputs, thumbnails
+from services.image_classifier.batches import claims, store, views
+from services.image_classifier.batches.claims import Claimed, Result
+from services.image_classifier.batches.janitor import forget_contents
+from services.image_classifier.batches.rules import ATTEMPTS, CANCELLED, KILLERS, gave_up, not_tried
+from services.image_classifier.batches.store import NewBatch, OverQuota
+from services.image_classifier.batches.tables import batches, contents, thumbnails
 from services.image_classifier.main import MIGRATIONS
-from services.image_classifier.settings import Settings
+from services.image_classifier.tests.batch_rows import (
+    LEASE,
+    NOON,
+    QUOTA,
+    claim,
+    count,
+    finish,
+    make,
+    numbers,
+    predicted,
+    put_back,
+    state,
+    try_again,
+)
 from shared.database import Database, migrate
-
-NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-LEASE = timedelta(seconds=20)
-QUOTA = Quota(jobs=3, inputs=100, bytes=1000)
 
 
 @pytest.fixture
@@ -29,40 +39,6 @@ def database(database_url: str) -> Iterator[Database]:
     opened = Database(database_url)
     yield opened
     opened.close()
-
-
-def make(database: Database, batch_id: str = "b1", number: int = 4, client: str = "me", at: datetime = NOON) -> None:
-    new = NewBatch(batch_id, client, store.UPLOAD, [f"{n}.jpg" for n in range(1, number + 1)], number)
-    database.write(lambda c: store.create(c, new, QUOTA, at))
-    database.write(lambda c: store.add_contents(c, batch_id, dict.fromkeys(range(1, number + 1), b"x")))
-    database.write(lambda c: store.open_for_work(c, batch_id, at))
-
-
-def claim(database: Database, seconds: float = 0, limit: int = 2) -> Claimed | None:
-    return database.write(lambda c: store.claim(c, NOON + timedelta(seconds=seconds), limit, LEASE))
-
-
-def numbers(claimed: Claimed | None) -> list[int]:
-    return [] if claimed is None else [one.number for one in claimed.inputs]
-
-
-def finish(database: Database, results: list[Result], batch_id: str = "b1") -> int:
-    return database.write(lambda c: store.finish(c, batch_id, results, NOON))
-
-
-def predicted(number: int) -> Result:
-    return Result(number, "cat", 0.9, 0.1, "ok", "tiny", "1", thumbnail=b"jpeg")
-
-
-def state(database: Database, batch_id: str = "b1") -> tuple[str, int, int] | None:
-    with database.read() as connection:
-        row = views.find(connection, batch_id)
-    return None if row is None else (row.state, row.done, row.failed)
-
-
-def count(database: Database, table: Table) -> int:
-    with database.read() as connection:
-        return int(connection.scalar(select(func.count()).select_from(table)) or 0)
 
 
 def test_inputs_are_taken_once_worked_on_and_the_last_one_ends_the_batch(database: Database) -> None:
@@ -81,13 +57,13 @@ def test_inputs_are_taken_once_worked_on_and_the_last_one_ends_the_batch(databas
 
 
 def test_a_batch_that_is_still_received_is_neither_seen_nor_worked_on(database: Database) -> None:
-    new = NewBatch("b1", "me", store.UPLOAD, ["a.jpg"], 1)
-    database.write(lambda c: store.create(c, new, QUOTA, NOON))
+    new = NewBatch("b1", "me", store.UPLOAD, ["a.jpg"], 1, NOON)
+    database.write(lambda c: store.create(c, new, QUOTA))
     assert claim(database) is None
     assert state(database) is None
     with database.read() as connection:
         assert views.newest(connection, 10, None) == []
-        assert store.claimable(connection, NOON, 10, LEASE) == 0
+        assert claims.claimable(connection, NOON, 10, LEASE) == 0
 
 
 def test_a_result_that_comes_again_changes_nothing(database: Database) -> None:
@@ -105,11 +81,16 @@ def test_what_a_dead_worker_held_is_taken_again_alone_and_after_the_others(datab
     make(database, number=4)
     assert numbers(claim(database, 0)) == [1, 2]
     assert claim(database, 19, limit=4) == Claimed(
-        "b1", store.UPLOAD, (store.Input(3, "3.jpg"), store.Input(4, "4.jpg"))
+        "b1",
+        store.UPLOAD,
+        (claims.Input(3, "3.jpg"), claims.Input(4, "4.jpg")),
+        NOON + timedelta(seconds=19) + LEASE,
     )
     assert numbers(claim(database, 20.1, limit=4)) == [1]
-    assert numbers(claim(database, 20.1, limit=4)) == [2]
-    assert claim(database, 20.1, limit=4) is None
+    assert claim(database, 20.1, limit=4) is None  # it may end its worker: the next one waits for its end
+    finish(database, [predicted(1)])
+    assert numbers(claim(database, 20.2, limit=4)) == [2]
+    assert claim(database, 20.2, limit=4) is None
 
 
 def test_an_input_that_ends_its_worker_three_times_ends_as_an_error_and_its_neighbour_does_not(
@@ -118,10 +99,9 @@ def test_an_input_that_ends_its_worker_three_times_ends_as_an_error_and_its_neig
     make(database, number=2)
     assert numbers(claim(database, 0)) == [1, 2]
     assert numbers(claim(database, 30)) == [1]
-    assert numbers(claim(database, 30)) == [2]
-    finish(database, [predicted(2)])
     assert numbers(claim(database, 60)) == [1]
-    assert claim(database, 90) is None
+    assert numbers(claim(database, 90)) == [2]
+    finish(database, [predicted(2)])
     assert state(database) == ("done", 1, 1)
     with database.read() as connection:
         assert [row.error for row in views.ended(connection, "b1", 0, 10)] == [gave_up(None), None]
@@ -130,38 +110,39 @@ def test_an_input_that_ends_its_worker_three_times_ends_as_an_error_and_its_neig
 def test_what_is_given_back_was_no_attempt_however_often(database: Database) -> None:
     make(database, number=2)
     for seconds in range(5):
-        assert numbers(claim(database, seconds)) == [1, 2]
-        at = NOON + timedelta(seconds=seconds)
-        database.write(lambda c, at=at: store.put_back(c, "b1", [1, 2], at))  # type: ignore[misc]  # bound now
+        claimed = claim(database, seconds)
+        assert numbers(claimed) == [1, 2]
+        put_back(database, claimed, [1, 2], NOON + timedelta(seconds=seconds))
     assert numbers(claim(database, 6)) == [1, 2]
+
+
+def test_who_lost_its_lease_gives_nothing_back_that_another_has(database: Database) -> None:
+    make(database, number=1)
+    late = claim(database, 0)
+    second = claim(database, 30)
+    assert numbers(second) == [1]
+    put_back(database, late, [1], NOON + timedelta(seconds=31))
+    try_again(database, late, {1: "late"})
+    assert claim(database, 32) is None
+    put_back(database, second, [1], NOON + timedelta(seconds=33))
+    assert numbers(claim(database, 33)) == [1]
 
 
 def test_what_is_tried_again_counts_and_is_alone(database: Database) -> None:
     make(database, number=2)
-    claim(database)
-    database.write(lambda c: store.try_again(c, "b1", {1: "why", 2: "why"}, NOON))
+    try_again(database, claim(database), {1: "why", 2: "why"})
     assert numbers(claim(database)) == [1]
 
 
 def test_an_input_that_fails_three_times_ends_with_the_reason_of_the_last(database: Database) -> None:
     make(database, number=1)
     for reason in ("one", "two", "three"):
-        assert numbers(claim(database)) == [1]
-        database.write(lambda c, reason=reason: store.try_again(c, "b1", {1: reason}, NOON))  # type: ignore[misc]  # bound now
+        claimed = claim(database)
+        assert numbers(claimed) == [1]
+        try_again(database, claimed, {1: reason})
     assert claim(database) is None
     with database.read() as connection:
         assert [row.error for row in views.ended(connection, "b1", 0, 10)] == [gave_up("three")]
-
-
-def test_a_batch_that_waited_for_days_is_not_given_up(database: Database, tmp_path: Path) -> None:
-    make(database)
-    claim(database)
-    finish(database, [predicted(1)])
-    bell = Bell(database, Settings(data=tmp_path), waiting=lambda: 0, ring=lambda: None)
-    bell.clear(NOON + timedelta(days=40))
-    assert state(database) == ("running", 1, 0)
-    assert count(database, contents) == 3
-    assert numbers(claim(database, 40 * 86_400)) == [3, 4]
 
 
 def test_clients_take_turns_whatever_each_has(database: Database) -> None:
@@ -177,7 +158,7 @@ def test_a_clock_that_was_put_back_holds_up_nothing(database: Database) -> None:
     for hours in range(0, -ATTEMPTS, -1):
         with database.read() as connection:
             at = NOON + timedelta(hours=hours)
-            assert store.claimable(connection, at, 10, LEASE) == 1  # else no bell would ring
+            assert claims.claimable(connection, at, 10, LEASE) == 1  # else no bell would ring
         assert numbers(claim(database, 3600 * hours)) == [1]
     assert claim(database, -3600 * ATTEMPTS) is None
     assert state(database) == ("done", 0, 1)
@@ -187,49 +168,16 @@ def test_a_cancelled_batch_keeps_its_results_and_gets_no_more(database: Database
     make(database)
     claim(database)
     finish(database, [predicted(1)])
-    assert database.write(lambda c: store.stop(c, "b1", BatchState.CANCELLED, NOON))
-    assert not database.write(lambda c: store.stop(c, "b1", BatchState.CANCELLED, NOON))
+    assert database.write(lambda c: store.cancel(c, "b1", NOON))
+    assert not database.write(lambda c: store.cancel(c, "b1", NOON))
     assert finish(database, [predicted(2)]) == 0
     assert claim(database, 60) is None
-    assert state(database) == ("cancelled", 1, 0)
+    assert state(database) == ("cancelled", 1, 3)
     forget_contents(database, "b1")
     assert count(database, contents) == 0
     with database.read() as connection:
-        assert [row.number for row in views.ended(connection, "b1", 0, 10)] == [1]
-
-
-def test_a_removed_batch_leaves_nothing(database: Database) -> None:
-    make(database)
-    claim(database)
-    finish(database, [predicted(1)])
-    assert database.write(lambda c: store.hide(c, "b1"))
-    assert state(database) is None
-    remove(database, "b1")
-    assert [count(database, table) for table in (batches, inputs, contents, thumbnails)] == [0, 0, 0, 0]
-    assert finish(database, [predicted(2)]) == 0
-
-
-def test_whoever_removes_a_batch_locks_its_inputs_before_it_as_all_others_do(database: Database) -> None:
-    make(database, number=2)
-    said: list[str] = []
-
-    def drop(connection: Connection) -> None:
-        event.listen(connection, "before_cursor_execute", lambda *of: said.append(of[2]))
-        store.drop(connection, "b1")
-
-    database.write(drop)
-    assert [("FROM batch_inputs" in text, "FROM batches" in text) for text in said[:2]] == [
-        (True, False),
-        (False, True),
-    ]
-    assert "ORDER BY batch_inputs.number" in said[0]
-
-
-def test_one_process_at_a_time_clears_and_another_when_it_is_gone(database: Database, tmp_path: Path) -> None:
-    first, second = (Bell(database, Settings(data=tmp_path), waiting=lambda: 0, ring=lambda: None) for _ in range(2))
-    asked = [(first, 0, True), (second, 1, False), (first, 60, True), (second, 61, False), (second, 181, True)]
-    for bell, seconds, cleared in asked:
-        assert bell.clear_if_holder(NOON + timedelta(seconds=seconds)) is cleared
+        rows = views.ended(connection, "b1", 0, 10)
+    assert [(row.number, row.error) for row in rows] == [(1, None), *((n, CANCELLED) for n in (2, 3, 4))]
 
 
 def test_quotas_count_what_is_not_ended(database: Database) -> None:
@@ -243,6 +191,52 @@ def test_quotas_count_what_is_not_ended(database: Database) -> None:
     make(database, "b5", 1)
     with pytest.raises(OverQuota, match="inputs"):
         make(database, "b6", 101, "a third")
+
+
+def test_one_clients_photos_end_one_worker_at_a_time_and_others_go_on(database: Database) -> None:
+    make(database, "a1", 4)
+    make(database, "a2", 4)
+    make(database, "c1", 2, "other")
+    for _ in range(5):
+        claim(database, 0)  # and each of these workers dies
+    assert claim(database, 1) is None
+    taken = [(claimed.batch_id, numbers(claimed)) for _ in range(4) if (claimed := claim(database, 30))]
+    assert taken == [("a1", [1]), ("c1", [1])]
+    with database.read() as connection:  # or rings would have the workers look in vain, again and again
+        assert claims.claimable(connection, NOON + timedelta(seconds=30), 100, LEASE) == 0
+
+
+def test_a_batch_whose_inputs_end_too_many_workers_is_not_tried_further(database: Database) -> None:
+    make(database, number=40)
+    seconds, deaths = 0.0, 0
+    while claim(database, seconds, limit=8):
+        seconds, deaths = seconds + 30, deaths + 1
+    assert deaths == 5 + 2 * KILLERS
+    assert state(database) == ("done", 0, 40)
+    with database.read() as connection:
+        errors = [row.error for row in views.ended(connection, "b1", 0, 100)]
+    assert errors == [gave_up(None)] * KILLERS + [not_tried()] * (40 - KILLERS)
+    assert count(database, contents) == 0
+
+
+def test_quotas_hold_among_processes_that_make_batches_at_the_same_time(database: Database, database_url: str) -> None:
+    together = threading.Barrier(6)
+
+    def send(number: int) -> bool:
+        own = Database(database_url)  # as each process has its own
+        new = NewBatch(f"b{number}", "me", store.UPLOAD, [f"{n}.jpg" for n in range(10)], 10, NOON)
+        together.wait(30)
+        try:
+            own.write(lambda c: store.create(c, new, QUOTA))
+        except OverQuota:
+            return False
+        finally:
+            own.close()
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(send, range(6))) == QUOTA.jobs
+    assert count(database, batches) == QUOTA.jobs
 
 
 def test_workers_that_take_at_the_same_time_take_different_inputs(database: Database, database_url: str) -> None:
@@ -267,7 +261,7 @@ def test_the_work_that_waits_is_counted_up_to_a_bound(database: Database) -> Non
     make(database, number=10)
 
     def claimable(connection: Connection, limit: int) -> int:
-        return store.claimable(connection, NOON, limit, LEASE)
+        return claims.claimable(connection, NOON, limit, LEASE)
 
     with database.read() as connection:
         assert claimable(connection, 100) == 10

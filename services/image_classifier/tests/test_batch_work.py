@@ -24,10 +24,9 @@ Fetch = Callable[[Sequence[str]], AbstractContextManager[Images]]
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    url = f"sqlite:///{tmp_path / 'batches.sqlite'}"
-    migrate(url, MIGRATIONS)
-    opened = Database(url)
+def database(database_url: str) -> Iterator[Database]:
+    migrate(database_url, MIGRATIONS)
+    opened = Database(database_url)
     yield opened
     opened.close()
 
@@ -60,12 +59,12 @@ def without(broken: Sequence[str], *, away: Callable[[], bool] = lambda: False) 
 
 
 def make(database: Database, number: int, source: str = store.UPLOAD) -> None:
-    new = NewBatch("b1", "me", source, [f"r-{n}" for n in range(1, number + 1)], number)
     at = now()
-    database.write(lambda c: store.create(c, new, Quota(10, 1000, 1000), at))
+    new = NewBatch("b1", "me", source, [f"r-{n}" for n in range(1, number + 1)], number, at)
+    database.write(lambda c: store.create(c, new, Quota(10, 1000, 1000)))
     if source == store.UPLOAD:
-        database.write(lambda c: store.add_contents(c, "b1", dict.fromkeys(range(1, number + 1), GOOD)))
-    database.write(lambda c: store.open_for_work(c, "b1", at))
+        database.write(lambda c: store.add_contents(c, new, dict.fromkeys(range(1, number + 1), GOOD), at))
+    database.write(lambda c: store.open_for_work(c, new, "digest", at))
 
 
 def errors(database: Database) -> dict[int, str | None]:
@@ -99,6 +98,19 @@ def test_a_worker_begins_no_photo_after_a_quarter_of_its_lease(database: Databas
     make(database, 4)
     tools = replace(tools, lease=timedelta())
     assert work.classify_batches(database, tools) == 1
+
+
+def test_each_row_names_the_version_that_made_it_when_the_champion_changes_in_the_middle(
+    database: Database, tools: work.Tools, tmp_path: Path
+) -> None:
+    write_tiny_model(tmp_path / "other" / "2", name="other", version="2")
+    versions = [tools.model(), ModelVersion.load(tmp_path / "other" / "2")]
+    make(database, 12)
+    tools = replace(tools, chunk=6, model=lambda: versions.pop(0))
+    assert [work.classify_batches(database, tools) for _ in range(2)] == [6, 6]
+    with database.read() as connection:
+        rows = views.ended(connection, "b1", 0, 100)
+    assert [(row.model, row.version) for row in rows] == [("tiny", "1")] * 6 + [("other", "2")] * 6
 
 
 @pytest.mark.parametrize("number", [1, 12])

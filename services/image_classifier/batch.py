@@ -1,7 +1,7 @@
 """Predicts a folder's photos by the public API: `python -m services.image_classifier.batch FOLDER --out results.csv`.
 
-It sends them as batches, shows how far they are, and writes a row a photo. What was sent is noted beside the result
-in `<out>.jobs`, so the same command goes on where it stopped, whatever stopped it.
+It sends them as batches of up to 1,000, shows how far they are, and writes a row a photo once all are done. What it
+sends is noted beside the result in `<out>.jobs`, so the same command goes on where it stopped, whatever stopped it.
 """
 
 import argparse
@@ -12,7 +12,9 @@ from typing import IO, Final
 
 import httpx
 
-from services.image_classifier.batches.folder import CannotGoOn, Say, classify_folder
+from services.image_classifier.batches.folder import classify_folder
+from services.image_classifier.batches.journal import CannotGoOn
+from services.image_classifier.batches.public_api import Say
 from services.image_classifier.batches.rules import INPUTS_LIMIT
 from shared.settings import ServiceSettings
 from shared.tokens import PEOPLE, Role, Signer
@@ -58,7 +60,7 @@ def progress_line(stream: IO[str]) -> Say:
 def run(folder: Path, out: Path, url: str, part: int = INPUTS_LIMIT) -> int:
     """Do all of it and tell how it went; 0 with a result, 1 without, 130 when it was interrupted."""
     say = progress_line(sys.stderr)
-    again = "The same command goes on where this one stopped."
+    again = "What was sent is predicted meanwhile; the same command goes on where this one stopped."
     try:
         if not folder.is_dir():
             raise CannotGoOn(f"{folder} is no folder")

@@ -1,18 +1,21 @@
 """A folder of photos, predicted by the public API: sent as batches, noted in a journal, gathered into a CSV file."""
 
 import csv
-import json
 import os
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, Final
 
 import httpx
+import uuid_utils
 
+from services.image_classifier.batches.journal import CannotGoOn, Job, Journal, Stamp
+from services.image_classifier.batches.public_api import Api, Say
 from services.image_classifier.batches.rules import INPUTS_LIMIT, csv_cell, is_archive, is_litter, name_problem
 
 PHOTO_BYTES: Final = 10 * 1024 * 1024
@@ -20,17 +23,9 @@ JOB_BYTES: Final = 400_000_000
 AHEAD: Final = 2
 """Batches that are unfinished at a time: the next one is sent while one is worked on."""
 LOOK_EVERY_S: Final = 0.5
-AWAY_S: Final = 300.0
-PAGE: Final = 200
+ESTIMATE_AFTER_S: Final = 5.0
 UNFINISHED: Final = ("queued", "running")
 COLUMNS: Final = ("input", "label", "cat", "dog", "quality", "model", "version", "error")
-
-Say = Callable[[str], None]
-Stamp = tuple[int, int]
-
-
-class CannotGoOn(Exception):
-    """The command ends without a result; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +35,6 @@ class Photo:
     name: str
     path: Path
     stamp: Stamp
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A batch that was sent, and which files it has."""
-
-    batch_id: str
-    files: dict[str, Stamp]
 
 
 def find_photos(folder: Path, ours: Sequence[Path] = ()) -> tuple[list[Photo], dict[str, str]]:
@@ -91,129 +78,6 @@ def split(photos: Sequence[Photo], most: int = INPUTS_LIMIT, most_bytes: int = J
     return parts
 
 
-class Journal:
-    """The file that remembers what was sent: a line a batch."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def jobs(self) -> list[Job]:
-        """Return what was sent before; a last line that was cut short counts as not sent."""
-        found = []
-        try:
-            lines = self.path.read_text().splitlines()
-        except FileNotFoundError:
-            return []
-        for line in lines:
-            try:
-                noted = json.loads(line)
-            except ValueError:
-                continue
-            found.append(Job(noted["batch"], {name: (size, time) for name, (size, time) in noted["files"].items()}))
-        return found
-
-    def note(self, job: Job) -> None:
-        """Remember a batch that was sent."""
-        with self.path.open("a+b") as file:
-            line = json.dumps({"batch": job.batch_id, "files": job.files}).encode() + b"\n"
-            if file.tell() and not self._ends_whole(file):
-                line = b"\n" + line  # else it would be one line with the one that was cut short
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-
-    @staticmethod
-    def _ends_whole(file: IO[bytes]) -> bool:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
-
-    def forget(self) -> None:
-        """Remove the file, since the result is there."""
-        self.path.unlink(missing_ok=True)
-
-
-class Api:
-    """The classifier's public API, asked again while it is away."""
-
-    def __init__(self, client: httpx.Client, say: Say) -> None:
-        self._client = client
-        self._say = say
-
-    def send(self, photos: Sequence[Photo]) -> Job:
-        """Send photos as one batch; waits while others take all the room. Raises CannotGoOn."""
-        with TemporaryFile() as file:
-            # Of files older than zips the time is changed: nobody reads it.
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
-                for photo in photos:
-                    try:
-                        archive.write(photo.path, photo.name)
-                    except OSError as error:
-                        raise CannotGoOn(f"{photo.path} can't be read: {error.strerror}") from None
-            size = str(file.tell())
-
-            def post() -> httpx.Response:
-                headers = {"Content-Type": "application/zip", "Content-Length": size}
-                return self._client.post("/v1/batches", content=_pieces(file), headers=headers)
-
-            answer = self._ask(post)
-        return Job(answer.json()["id"], {photo.name: photo.stamp for photo in photos})
-
-    def look(self, batch_id: str) -> dict[str, Any] | None:
-        """Return what a batch is at, None if there is none (any more). Raises CannotGoOn."""
-        answer = self._ask(lambda: self._client.get(f"/v1/batches/{batch_id}"), missing=True)
-        found: dict[str, Any] | None = None if answer.status_code == 404 else answer.json()
-        return found
-
-    def predictions(self, batch_id: str) -> Iterator[dict[str, Any]]:
-        """Give what became of each input of a batch. Raises CannotGoOn."""
-        query: dict[str, str | int] = {"limit": PAGE}
-        while True:
-            url = f"/v1/batches/{batch_id}/predictions"
-            page = self._ask(lambda url=url: self._client.get(url, params=query)).json()  # type: ignore[misc]  # bound now
-            yield from page["items"]
-            if page["next"] is None:
-                return
-            query["cursor"] = page["next"]
-
-    def _ask(self, request: Callable[[], httpx.Response], missing: bool = False) -> httpx.Response:
-        deadline: float | None = None
-        while True:
-            try:
-                answer = request()
-            except httpx.TransportError as error:
-                deadline = deadline or time.monotonic() + AWAY_S  # not from the start: an upload may take as long
-                if time.monotonic() > deadline:
-                    raise CannotGoOn(f"the classifier does not answer ({type(error).__name__})") from None
-                self._say("waiting for the classifier to answer")
-                time.sleep(2)
-                continue
-            if answer.is_success or (missing and answer.status_code == 404):
-                return answer
-            detail = _detail(answer)
-            deadline = deadline or time.monotonic() + AWAY_S
-            # 429: others or we have as much waiting as may be. That ends by itself, however long it takes.
-            if answer.status_code == 429 or (
-                answer.status_code in (408, 502, 503, 504) and time.monotonic() < deadline
-            ):
-                self._say(f"waiting: {detail}")
-                time.sleep(float(answer.headers.get("Retry-After", "2")))
-                continue
-            raise CannotGoOn(f"the classifier answers {answer.status_code}: {detail}")
-
-
-def _pieces(file: IO[bytes]) -> Iterator[bytes]:
-    file.seek(0)
-    while piece := file.read(1024 * 1024):
-        yield piece
-
-
-def _detail(answer: httpx.Response) -> str:
-    try:
-        return str(answer.json()["detail"])
-    except (ValueError, KeyError, TypeError):
-        return answer.text[:200]
-
-
 def classify_folder(
     folder: Path, out: Path, client: httpx.Client, say: Say, part: int = INPUTS_LIMIT
 ) -> tuple[int, int]:
@@ -222,62 +86,117 @@ def classify_folder(
     `part` is how many photos make a batch. Raises CannotGoOn; what was done until then is not done again.
     """
     journal = Journal(out.with_name(out.name + ".jobs"))
-    photos, refused = find_photos(folder, [out, journal.path, _unfinished(out)])
-    if not photos and not refused:
+    found, refused = find_photos(folder, [out, journal.path, _unfinished(out)])
+    if not found and not refused:
         raise CannotGoOn(f"there is no file in {folder}")
+    photos = {photo.name: photo for photo in found}
     api = Api(client, say)
-    running, done = _resume(api, journal, photos)
-    sent = {name for job in [*running, *done] for name in job.files}
-    parts = split([photo for photo in photos if photo.name not in sent], most=part)
-    finished, progress = sum(len(job.files) for job in done), dict[str, int]()
-    while parts or running:
-        if parts and len(running) < AHEAD:
-            say(f"{finished + sum(progress.values()):,} of {len(photos):,} photos; sending {len(parts[0]):,} more")
-            job = api.send(parts[0])
-            journal.note(job)
-            running.append(job)
-            parts.pop(0)
+    with journal.held():
+        done = _predict(api, journal, photos, refused, say, part)
+        rows = {name: _error_row(name, reason) for name, reason in refused.items()}
+        for job in done:
+            for row in api.predictions(job.batch_id):
+                if row["input"] in job.files:
+                    rows[row["input"]] = _row(row)
+        missing = photos.keys() - rows.keys()
+        if missing:
+            raise CannotGoOn(
+                f"{len(missing)} photos have no result, {min(missing)!r} for one. Start again to send them."
+            )
+        _write(out, [rows[name] for name in sorted(rows)])
+        journal.forget()
+    return len(rows), sum(1 for row in rows.values() if row[-1])
+
+
+def _predict(
+    api: Api, journal: Journal, photos: Mapping[str, Photo], refused: dict[str, str], say: Say, part: int
+) -> list[Job]:
+    """Have all photos predicted and return the batches that have the results; adds to `refused` what can't be read."""
+    waiting, running, done = _resume(api, journal, photos)
+    known = {name for job in [*waiting, *running, *done] for name in job.files}
+    rest = [photo for name, photo in photos.items() if name not in known]
+    waiting += [
+        Job(str(uuid_utils.uuid7()), {photo.name: photo.stamp for photo in some}) for some in split(rest, most=part)
+    ]
+    ended = {job.batch_id: len(job.files) for job in done}
+    began_at, began_with = time.monotonic(), sum(ended.values())
+
+    def progress() -> str:
+        so_far, took_s = sum(ended.values()), time.monotonic() - began_at
+        text = f"{so_far:,} of {len(photos):,} photos"
+        if so_far == began_with or took_s < ESTIMATE_AFTER_S:
+            return text
+        left_s = (len(photos) - so_far) * took_s / (so_far - began_with)
+        return f"{text}, about {left_s / 60:.0f} min left" if left_s > 90 else f"{text}, about {left_s:.0f} s left"
+
+    while waiting or running:
+        if waiting and len(running) < AHEAD:
+            say(f"{progress()}; sending {len(waiting[0].files):,} more")
+            sent = _send(api, journal, waiting.pop(0), photos, refused)
+            running += [sent] if sent is not None else []
             continue
         for job in list(running):
             at = api.look(job.batch_id)
             if at is None or at["state"] in ("cancelled", "failed"):
-                raise CannotGoOn(
-                    f"batch {job.batch_id} was removed, cancelled or failed. Start again to send the rest."
-                )
-            progress[job.batch_id] = at["done"] + at["failed"]
+                raise CannotGoOn(f"batch {job.batch_id} was cancelled or removed. Start again to send its photos anew.")
+            ended[job.batch_id] = at["done"] + at["failed"]
             if at["state"] not in UNFINISHED:
                 running.remove(job)
                 done.append(job)
-                finished += progress.pop(job.batch_id)
-        say(f"{finished + sum(progress.values()):,} of {len(photos):,} photos")
+        say(progress())
         if running:
             time.sleep(LOOK_EVERY_S)
-    rows = {name: _error_row(name, reason) for name, reason in refused.items()}
-    present = {photo.name: photo.stamp for photo in photos}
-    for job in done:
-        for found in api.predictions(job.batch_id):
-            if job.files.get(found["input"]) == present.get(found["input"]):
-                rows[found["input"]] = _row(found)
-    missing = present.keys() - rows.keys()
-    if missing:
-        raise CannotGoOn(f"{len(missing)} photos have no result, {min(missing)!r} for one. Start again to send them.")
-    _write(out, [rows[name] for name in sorted(rows)])
-    journal.forget()
-    return len(rows), sum(1 for row in rows.values() if row[-1])
+    return done
 
 
-def _resume(api: Api, journal: Journal, photos: Sequence[Photo]) -> tuple[list[Job], list[Job]]:
-    """Return the noted batches that are unfinished and those that are done, for files that are still the same."""
-    present = {photo.name: photo.stamp for photo in photos}
+def _resume(api: Api, journal: Journal, photos: Mapping[str, Photo]) -> tuple[list[Job], list[Job], list[Job]]:
+    """Return the noted batches that did not arrive, are unfinished, are done; of files that are still the same."""
+    waiting: list[Job] = []
     running: list[Job] = []
     done: list[Job] = []
+    taken: set[str] = set()
     for job in journal.jobs():
-        same = {name: stamp for name, stamp in job.files.items() if present.get(name) == stamp}
-        at = api.look(job.batch_id) if same else None
-        if at is None or at["state"] in ("cancelled", "failed"):
+        same = {name: stamp for name, stamp in job.files.items() if name in photos and photos[name].stamp == stamp}
+        if taken & same.keys():  # it was given up before, and its photos were sent in others
             continue
-        (running if at["state"] in UNFINISHED else done).append(Job(job.batch_id, same))
-    return running, done
+        at = api.look(job.batch_id) if same else None
+        if at is None and same and same == job.files:
+            # Sent once more with the same id it is the same batch, should it be arriving at this moment.
+            waiting.append(job)
+        elif at is None or at["state"] in ("cancelled", "failed"):
+            continue
+        else:
+            (running if at["state"] in UNFINISHED else done).append(Job(job.batch_id, same))
+        taken |= same.keys()
+    return waiting[::-1], running, done
+
+
+def _send(api: Api, journal: Journal, job: Job, photos: Mapping[str, Photo], refused: dict[str, str]) -> Job | None:
+    """Send a batch, noting it before; return it without what can't be read, None if nothing can."""
+    with _packed([photos[name] for name in job.files]) as (file, unreadable):
+        refused.update(unreadable)
+        job = Job(job.batch_id, {name: stamp for name, stamp in job.files.items() if name not in unreadable})
+        if not job.files:
+            return None
+        journal.note(job)
+        api.send(job.batch_id, file)
+    return job
+
+
+@contextmanager
+def _packed(photos: Sequence[Photo]) -> Iterator[tuple[IO[bytes], dict[str, str]]]:
+    """Give a zip of the photos, and those that can't be read any more with the reason."""
+    refused: dict[str, str] = {}
+    with TemporaryFile() as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            for photo in photos:
+                try:
+                    content = photo.path.read_bytes()
+                except OSError as error:
+                    refused[photo.name] = f"it can't be read: {error.strerror}"
+                    continue
+                archive.writestr(photo.name, content)
+        yield file, refused
 
 
 def _row(found: dict[str, Any]) -> list[object]:

@@ -14,7 +14,8 @@ from fastapi.testclient import TestClient
 
 from services.image_classifier import batch
 from services.image_classifier.batches import folder, work
-from services.image_classifier.batches.folder import CannotGoOn, Job, Journal, classify_folder, find_photos, split
+from services.image_classifier.batches.folder import classify_folder, find_photos, split
+from services.image_classifier.batches.journal import CannotGoOn, Job, Journal
 from services.image_classifier.decode import decode
 from services.image_classifier.main import MIGRATIONS, create_app
 from services.image_classifier.model_version import ModelVersion
@@ -126,6 +127,48 @@ def test_an_interrupted_command_goes_on_where_it_stopped(
     assert len(client.get("/v1/batches").json()["items"]) == 3  # nothing was sent a second time
 
 
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_batch_whose_answer_did_not_come_is_sent_again_as_the_same_one(
+    client: TestClient, photos: Path, tmp_path: Path, arrives: bool
+) -> None:
+    out, asked = tmp_path / "results.csv", list[str]()
+
+    def ended_in_the_middle(request: httpx.Request) -> httpx.Response:
+        asked.append(request.method)
+        if arrives:
+            content = request.read()
+            client.post(
+                "/v1/batches", content=content, headers={**request.headers, **client.headers}
+            ).raise_for_status()
+        raise KeyboardInterrupt
+
+    transport = httpx.MockTransport(ended_in_the_middle)
+    with httpx.Client(transport=transport, base_url="http://c") as cut_off, pytest.raises(KeyboardInterrupt):
+        classify_folder(photos, out, cut_off, silent, part=4)
+    assert asked == ["POST"]
+    assert classify_folder(photos, out, client, silent, part=4) == (13, 4)
+    assert len(client.get("/v1/batches").json()["items"]) == 3
+
+
+def test_a_photo_that_vanishes_before_it_is_sent_is_an_error_of_its_own(
+    client: TestClient, photos: Path, tmp_path: Path
+) -> None:
+    def removing(text: str) -> None:
+        if "sending" in text:
+            (photos / "kennel 1" / "4.jpg").unlink(missing_ok=True)
+
+    assert classify_folder(photos, tmp_path / "results.csv", client, removing, part=4) == (13, 5)
+    assert "can't be read" in rows(tmp_path / "results.csv")["kennel 1/4.jpg"]["error"]
+
+
+def test_two_runs_do_not_write_the_same_result(client: TestClient, photos: Path, tmp_path: Path) -> None:
+    def meanwhile(text: str) -> None:
+        with pytest.raises(CannotGoOn, match=f"another run is writing to {tmp_path / 'results.csv'};"):
+            classify_folder(photos, tmp_path / "results.csv", client, silent)
+
+    assert classify_folder(photos, tmp_path / "results.csv", client, meanwhile) == (13, 4)
+
+
 def test_a_changed_file_and_a_removed_batch_are_sent_again(client: TestClient, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "results.csv"
 
@@ -155,7 +198,9 @@ def test_what_is_noted_after_a_line_that_was_cut_is_found_again(tmp_path: Path) 
     journal.note(jobs[0])
     journal.path.write_text(journal.path.read_text() + '{"batch": "01')
     journal.note(jobs[1])
-    assert journal.jobs() == jobs
+    assert journal.jobs() == jobs[::-1]
+    journal.note(jobs[0])  # sent once more
+    assert len(journal.jobs()) == 2
 
 
 def test_the_result_may_lie_in_the_folder_and_is_no_photo(client: TestClient, photos: Path) -> None:
@@ -200,7 +245,7 @@ def test_a_refusal_is_told_and_a_full_quota_is_waited_for(photos: Path, tmp_path
         httpx.Client(transport=httpx.MockTransport(full_twice), base_url="http://c") as client,
         pytest.raises(CannotGoOn),
     ):
-        classify_folder(photos, tmp_path / "out.csv", client, silent)
+        classify_folder(photos, tmp_path / "other.csv", client, silent)
     assert asked == ["POST"] * 3
 
 

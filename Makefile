@@ -79,6 +79,9 @@ compare: .venv-train/.trains ## Measure networks by short equal runs: DATA=folde
 test-training: .venv-train/.trains ## Run the tests that need torch
 	$(PY_TRAIN) -m pytest --noconftest services/image_classifier/tests/test_training.py $(ARGS)
 
+test-protocol: .venv/.tests .venv-protocol/.asks ## Test the Open Inference Protocol with a public client of it
+	$(PY) -m pytest tests/protocol $(ARGS)
+
 setup-train: .venv-train/.trains ## Make .venv-train with what training needs (torch)
 
 lock: .venv/.tests ## Pin what the requirements.in files ask for; ARGS=--upgrade takes the newest
@@ -88,7 +91,7 @@ lock: .venv/.tests ## Pin what the requirements.in files ask for; ARGS=--upgrade
 LOCK := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 clean: ## Remove the environments and caches; the data in .huella stays
-	rm -rf .venv .venv-train .venv-rivals .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build
+	rm -rf .venv .venv-train .venv-rivals .venv-protocol .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build
 
 .venv/.runs: deploy/local/requirements.txt
 	@deploy/local/setup .venv $< && touch $@
@@ -99,7 +102,10 @@ clean: ## Remove the environments and caches; the data in .huella stays
 .venv-train/.trains: services/image_classifier/requirements-train.txt
 	@deploy/local/setup .venv-train $< && touch $@
 
+.venv-protocol/.asks: tests/protocol/requirements-protocol.txt
+	@deploy/local/setup .venv-protocol $< && touch $@
+
 .venv-rivals/.serves: tests/benchmarks/requirements-rivals.txt
 	@deploy/local/setup .venv-rivals $< && touch $@
 
-.PHONY: help demo classify up token setup test check contracts bench profile bench-batches bench-latency bench-agent bench-page screenshots train model-version evaluate model-report model-speed compare test-training setup-train compose-up test-containers lock clean
+.PHONY: help demo classify up token setup test check contracts bench profile bench-batches bench-latency bench-agent bench-page screenshots train model-version evaluate model-report model-speed compare test-training test-protocol setup-train compose-up test-containers lock clean

@@ -65,7 +65,7 @@ def create_app(settings: Settings, *, ingest_transport: httpx.BaseTransport | No
             "controller": lambda: app.state.controller.check(),
         },
         lifespan=lifespan,
-        own_deadlines={"create_prediction", "create_batch"},
+        own_deadlines={"create_prediction", "create_batch", "infer", "infer_by_version"},
     )
     for router in (
         predictions.router,
@@ -77,6 +77,7 @@ def create_app(settings: Settings, *, ingest_transport: httpx.BaseTransport | No
         batch_predictions.router,
     ):
         app.include_router(router)
+    inference.tell_errors(app)
     return app
 
 

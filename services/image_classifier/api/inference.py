@@ -1,72 +1,53 @@
 """The Open Inference Protocol v2 over REST, for tools that speak it: the versions in force, by name and version.
 
 One input, `image`: UINT8 (n, 3, size, size), RGB, squashed to the version's size. One output, `probabilities`: FP32
-(n, 2), calibrated, of a cat and of a dog. Tensors are JSON; the binary extension is not offered.
+(n, 2), calibrated, of a cat and of a dog. Tensors are JSON or, by the extension `binary_tensor_data`, plain bytes.
+Errors are problem documents that have the protocol's `error` too.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-import numpy as np
+import structlog
 from anyio import to_thread
-from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
 
-from services.image_classifier.api.predictions import serving
+from services.image_classifier.api.predictions import hold_place, read_body, serving
 from services.image_classifier.api.problems import problems
+from services.image_classifier.api.tensors import (
+    BODY,
+    EXTENSION,
+    HEAD_LENGTH,
+    InferenceAnswer,
+    Tensor,
+    read,
+    written,
+)
 from services.image_classifier.decode import Picture
 from services.image_classifier.domain import Quality
-from services.image_classifier.model_version import Manifest, ModelVersion
+from services.image_classifier.model_version import ModelVersion
 from services.image_classifier.serving import Serving
 from shared.auth import Viewer
-from shared.problem import Problem
+from shared.problem import Problem, unavailable
+
+log = structlog.get_logger(__name__)
 
 router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
 BODY_LIMIT = 8 * 1024 * 1024
-BATCH = 16
 
 Loaded = Annotated[Serving, Depends(serving)]
 
 
-class Tensor(BaseModel):
-    """A tensor, its data in rows or flat."""
+def tell_errors(app: FastAPI) -> None:
+    """Give problem documents under /v2 the member `error`, which clients of the protocol read."""
 
-    name: str
-    shape: list[int]
-    datatype: str
-    data: list[Any] = []
-
-
-class Input(Tensor):
-    """The pixels."""
-
-    name: Literal["image"]
-    datatype: Literal["UINT8"]
-    shape: Annotated[list[int], Field(min_length=4, max_length=4)]
-
-
-class InferenceRequest(BaseModel):
-    """One input; of what else the protocol knows, nothing is needed."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"example": {"inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, 3, 128, 128]}]}}
-    )
-
-    id: Annotated[str | None, Field(max_length=200)] = None
-    inputs: Annotated[list[Input], Field(min_length=1, max_length=1)]
-
-
-class InferenceAnswer(BaseModel):
-    """One output."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"example": {"model_name": "huella", "model_version": "1", "id": "7", "outputs": []}}
-    )
-
-    model_name: str
-    model_version: str
-    id: str | None
-    outputs: list[Tensor]
+    @app.exception_handler(Problem)
+    async def _problem(request: Request, problem: Problem) -> JSONResponse:
+        if request.url.path.startswith("/v2"):
+            problem.extra |= {"error": problem.detail}
+        return problem.response()
 
 
 class ModelMetadata(BaseModel):
@@ -106,7 +87,7 @@ class Ready(BaseModel):
 @router.get("", summary="Who answers", responses=problems(401, 403, 422))
 def server_metadata(caller: Viewer) -> ServerMetadata:
     """Name and extensions of the server."""
-    return ServerMetadata(name="huella", version="1", extensions=[])
+    return ServerMetadata(name="huella", version="1", extensions=[EXTENSION])
 
 
 @router.get("/health/live", summary="It runs", responses=problems(401, 403, 422))
@@ -157,27 +138,37 @@ def model_ready(caller: Viewer, loaded: Loaded, name: str, version: str = "") ->
     "/models/{name}/infer",
     max_body_size=BODY_LIMIT,
     summary="Ask a model",
-    responses=problems(401, 403, 404, 413, 422, 503),
+    response_model=InferenceAnswer,
+    responses=problems(401, 403, 404, 408, 413, 422, 503),
+    openapi_extra=BODY,
 )
 @router.post(
     "/models/{name}/versions/{version}/infer",
     name="infer_by_version",
     max_body_size=BODY_LIMIT,
     summary="Ask a version",
-    responses=problems(401, 403, 404, 413, 422, 503),
+    response_model=InferenceAnswer,
+    responses=problems(401, 403, 404, 408, 413, 422, 503),
+    openapi_extra=BODY,
 )
-async def infer(
-    caller: Viewer, loaded: Loaded, name: str, body: InferenceRequest, version: str = ""
-) -> InferenceAnswer:
-    """Up to 16 pictures of the version's size."""
-    model = _champion(loaded, name, version)
-    pictures = _pictures(body.inputs[0], model.manifest)
-    said = await to_thread.run_sync(model.predict, pictures, limiter=loaded.decoders)
+async def infer(request: Request, caller: Viewer, loaded: Loaded, name: str, version: str = "") -> Response:
+    """Up to 16 pictures of the version's size; long tensors are shorter and faster in binary."""
+    async with hold_place(loaded):
+        content = await read_body(request, loaded.settings.body_deadline_s)
+        model = _champion(loaded, name, version)
+        head_size = request.headers.get(HEAD_LENGTH)
+        return await to_thread.run_sync(_answer, model, content, head_size, limiter=loaded.decoders)
+
+
+def _answer(model: ModelVersion, content: bytes, head_size: str | None) -> Response:
+    asked, pixels = read(content, head_size, model.manifest.input_size)
+    try:
+        said = model.predict([Picture(one, Quality.OK) for one in pixels])
+    except Exception as error:
+        log.error("model failed", kind=type(error).__name__, error=str(error)[:200])
+        raise unavailable("The model failed on these pictures. Ask again, or another version.") from error
     chances = [chance for one in said for chance in (one.probabilities.cat, one.probabilities.dog)]
-    output = Tensor(name="probabilities", datatype="FP32", shape=[len(said), 2], data=chances)
-    return InferenceAnswer(
-        model_name=model.manifest.name, model_version=model.manifest.version, id=body.id, outputs=[output]
-    )
+    return written(asked, model.manifest.name, model.manifest.version, chances)
 
 
 def _champion(loaded: Serving, name: str, version: str) -> ModelVersion:
@@ -186,18 +177,3 @@ def _champion(loaded: Serving, name: str, version: str) -> ModelVersion:
         champion = f"{model.manifest.name}, version {model.manifest.version}"
         raise Problem(404, "not-found", f"No such model is in force; {champion} is. GET /v1/models lists all.")
     return model
-
-
-def _pictures(tensor: Input, manifest: Manifest) -> list[Picture]:
-    size = manifest.input_size
-    number = tensor.shape[0]
-    if tensor.shape[1:] != [3, size, size] or not 1 <= number <= BATCH:
-        raise Problem(422, "invalid-tensor", f"`image` has the shape [1 to {BATCH}, 3, {size}, {size}].")
-    try:
-        values = np.asarray(tensor.data, dtype=np.int64).reshape(tensor.shape)
-    except (ValueError, TypeError, OverflowError):
-        raise Problem(422, "invalid-tensor", "`data` does not hold the whole numbers that `shape` says.") from None
-    if values.min() < 0 or values.max() > 255:
-        raise Problem(422, "invalid-tensor", "UINT8 is 0 to 255.")
-    pixels = np.ascontiguousarray(values.astype(np.uint8).transpose(0, 2, 3, 1))
-    return [Picture(one, Quality.OK) for one in pixels]

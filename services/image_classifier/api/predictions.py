@@ -81,8 +81,8 @@ async def create_prediction(
     request: Request, caller: Viewer, loaded: Annotated[Serving, Depends(serving)]
 ) -> PredictionAnswer:
     """Send an image's bytes as the body. The answer is not stored and changes no adoption status."""
-    async with _place(loaded):
-        content = await _body(request, loaded.settings.body_deadline_s)
+    async with hold_place(loaded):
+        content = await read_body(request, loaded.settings.body_deadline_s)
         model = loaded.model
         picture = await _decode(content, loaded, model.manifest.input_size)
         prediction = await loaded.batcher.submit((model, picture))
@@ -97,7 +97,7 @@ async def create_prediction(
 
 
 @asynccontextmanager
-async def _place(loaded: Serving) -> AsyncIterator[None]:
+async def hold_place(loaded: Serving) -> AsyncIterator[None]:
     """Hold one of the places for images in memory, or answer 503 at once."""
     if loaded.places.locked():
         raise unavailable("Too many images are being worked on. Send it again shortly.", 1)
@@ -105,7 +105,8 @@ async def _place(loaded: Serving) -> AsyncIterator[None]:
         yield
 
 
-async def _body(request: Request, deadline_s: float) -> bytes:
+async def read_body(request: Request, deadline_s: float) -> bytes:
+    """Return a body that arrives in time. Raises Problem 408 or 400."""
     try:
         async with asyncio.timeout(deadline_s):
             parts = [part async for part in request.stream()]

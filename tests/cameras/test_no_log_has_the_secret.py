@@ -108,6 +108,8 @@ def test_the_gateway_s_log_never_has_it_also_when_the_service_is_away(
     target = [url.removeprefix("http://")]
     with logged(nginx(tmp_path, port, target[0]), log, f"http://127.0.0.1:{port}/livez", dict(os.environ)):
         deliver_and_fail(f"http://127.0.0.1:{port}", secret)
+        # The common address is answered by the service, not by a redirect to where secrets are.
+        assert httpx.post(f"http://127.0.0.1:{port}/v1/frames", trust_env=False).status_code == 401
     away = f"127.0.0.1:{free_port()}"
     with logged(
         nginx(tmp_path, port, away), log.with_suffix(".away"), f"http://127.0.0.1:{port}/livez", dict(os.environ)

@@ -15,12 +15,15 @@ import httpx
 from deploy.local.system import REPOSITORY
 from shared.testing import wait_until
 from tests.cameras import Camera
+from tests.photos import drawn, named
 from tests.system import System, free_base_port
 
 PROJECT = "huella-test"
 # How many of each: the kill test is about replicas that share the work.
 REPLICAS = {"camera-ingest": 2, "image-classifier": 1, "image-classifier-worker": 3, "aggregation": 2, "dashboard": 1}
 SINGLE = ("aggregation-worker", "redis", "postgres", "gateway")
+AGENT = "camera-agent"  # runs only when it is asked for
+KEPT_CHARACTERS = 200_000
 START_S = 1800
 COMMAND_S = 300
 PROBES = {
@@ -69,6 +72,7 @@ class Stack(System):
             **{name: value for name, value in os.environ.items() if not name.startswith("HUELLA_")},
             "COMPOSE": engine.compose,
             "COMPOSE_PROJECT_NAME": PROJECT,
+            "HUELLA_CAMERAS": str(secrets.parent / "cameras"),
             "HUELLA_SECRETS": str(secrets),
             "HUELLA_PORT": str(port),
             "CAMERA_INGEST_REPLICAS": str(REPLICAS["camera-ingest"]),
@@ -76,11 +80,14 @@ class Stack(System):
             "AGGREGATION_REPLICAS": str(REPLICAS["aggregation"]),
         }
         self.cameras: list[Camera] = []
+        self.at_start: dict[str, str] = {}
         self._open = ExitStack()
 
-    def camera(self, camera_id: str, space_id: str) -> Camera:
-        """Register a camera of a space, and remember it for the ledger."""
+    def camera(self, camera_id: str, space_id: str, **options: object) -> Camera:
+        """Register a camera of a space, switch on what it needs, and remember it for the ledger."""
         camera = super().camera(camera_id, space_id)
+        if options:
+            self.ingest.put(f"/v1/cameras/{camera_id}", json={"space_id": space_id, **options}).raise_for_status()
         self.cameras.append(camera)
         return camera
 
@@ -154,18 +161,21 @@ class Stack(System):
 
         wait_until(f"{container} was restarted", restarted, 120, every_s=0.5)
 
+    def logs(self) -> dict[str, str]:
+        """Return the whole log of each container, by its service and number, such as `camera-ingest-2`."""
+        found = {}
+        for service in (*REPLICAS, *SINGLE, AGENT):
+            for number, container in enumerate(self.containers(service), start=1):
+                command = [self.engine.command, "logs", container]
+                ended = subprocess.run(command, capture_output=True, timeout=COMMAND_S, check=False)
+                found[f"{service}-{number}"] = (ended.stdout + ended.stderr).decode(errors="replace")
+        return found
+
     def keep_logs(self, folder: Path) -> None:
         """Write the end of each container's log into a folder, for whoever has to find out what went wrong."""
         folder.mkdir(parents=True, exist_ok=True)
-        for service in (*REPLICAS, *SINGLE):
-            for number, container in enumerate(self.containers(service), start=1):
-                ended = subprocess.run(
-                    [self.engine.command, "logs", "--tail=500", container],
-                    capture_output=True,
-                    timeout=COMMAND_S,
-                    check=False,
-                )
-                (folder / f"{service}-{number}.log").write_bytes(ended.stdout + ended.stderr)
+        for name, text in self.logs().items():
+            (folder / f"{name}.log").write_text(text[-KEPT_CHARACTERS:])
 
     def not_ready(self) -> list[str]:
         """Return the services that the gateway can't get an answer from, and the containers that don't run."""
@@ -181,15 +191,21 @@ class Stack(System):
             return False
 
 
+def photo(name: str) -> bytes:
+    """Return a drawn dog whose bytes are its own."""
+    return named(drawn("dog"), name)
+
+
 @contextmanager
 def running_stack(engine: Engine, secrets: Path) -> Iterator[Stack]:
     """Build and start a stack, scaled as REPLICAS says, and remove it with its data at the end."""
     stack = Stack(engine, secrets, free_base_port())
     try:
         stack.run(["deploy/compose/start"], within_s=START_S)
+        stack.at_start = stack.logs()
         stack.connect()
         yield stack
     finally:
         stack.close()
         stack.keep_logs(REPOSITORY / "build" / "containers")
-        stack.compose("down", "-v")
+        stack.compose("--profile", "cameras", "down", "-v")

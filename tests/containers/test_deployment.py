@@ -12,8 +12,7 @@ import pytest
 from deploy.local.system import REPOSITORY
 from shared.testing import wait_until
 from tests.cameras import flowing
-from tests.containers.stack import FOLDERS, START_S, Stack
-from tests.containers.test_stack import photo
+from tests.containers.stack import FOLDERS, START_S, Stack, photo
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(2400)]
 

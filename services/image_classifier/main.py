@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
 import numpy as np
 from fastapi import FastAPI
 
+from services.image_classifier import images
 from services.image_classifier.api import batch_predictions, batches, feedback, inference, models, predictions, rollout
 from services.image_classifier.api.batch_shapes import Batching
 from services.image_classifier.batches.bell import open_bell
@@ -41,7 +43,10 @@ def create_app(settings: Settings, *, ingest_transport: httpx.BaseTransport | No
         app.state.controller = controller
         controller.start()
         try:
-            with _batching(settings, database, ingest_transport) as app.state.batching:
+            with (
+                _batching(settings, database, ingest_transport) as app.state.batching,
+                _photos(settings, ingest_transport) as app.state.photos,
+            ):
                 async with open_serving(settings, database) as app.state.serving:
                     yield
         finally:
@@ -102,6 +107,24 @@ def _batching(
     finally:
         parts.bell.stop()
         parts.receipts.close()
+
+
+@contextmanager
+def _photos(settings: Settings, ingest_transport: httpx.BaseTransport | None) -> Iterator[feedback.Photos]:
+    """Give what exports get photos with; it has no connection before one is asked for."""
+    token = ServiceToken(Signer(settings.keys_folder, "image_classifier"), "camera_ingest")
+    with images.create_client(settings.fetch_timeout_s, ingest_transport) as client:
+        yield feedback.Photos(
+            partial(
+                images.fetch,
+                client,
+                token,
+                f"{settings.ingest_url}/v1/images",
+                deadline_s=settings.fetch_deadline_s,
+                image_bytes=settings.image_bytes,
+                settled=True,
+            )
+        )
 
 
 def main() -> None:

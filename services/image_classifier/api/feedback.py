@@ -1,26 +1,46 @@
 """`/v1/feedback`: what people say of frames comes in from aggregation; quality, drift and a training set go out."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import chain
+from threading import BoundedSemaphore
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+import structlog
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.image_classifier.api.database import Db
 from services.image_classifier.api.problems import problems
+from services.image_classifier.images import FetchFailed
 from services.image_classifier.rollout import feedback
+from services.image_classifier.rollout.export import Fetch, path_of, tarred
 from shared.auth import Aggregation, Viewer
 from shared.database import EPOCH, microseconds, now
 from shared.messages import Identifier, Probability, Receipt, isoformat
-from shared.problem import Problem
+from shared.problem import Problem, unavailable
+
+log = structlog.get_logger(__name__)
 
 router = APIRouter(prefix="/v1/feedback", tags=["feedback"])
+
+EXPORTS = 2
 
 BULK = 500
 BIAS = (
     "People look at what strikes them, at what the model was unsure of, and at cameras that they know: these frames "
     "are not a fair sample, and the accuracy over all frames is likely to be higher."
 )
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Where an export gets its photos, for a bounded number of exports at once."""
+
+    fetch: Fetch
+    places: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(EXPORTS))
 
 
 class CountedEstimate(BaseModel):
@@ -145,19 +165,36 @@ def get_drift(caller: Viewer, db: Db) -> Drift:
         return Drift(alarms=feedback.drift(connection, now()))
 
 
-@router.get("/export", responses=problems(401, 403, 422), summary="A training set")
+@router.get(
+    "/export",
+    response_model=LabelledPage,
+    responses=problems(401, 403, 422, 503)
+    | {200: {"content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}}}},
+    summary="A training set",
+)
 def export(
     caller: Viewer,
     db: Db,
+    request: Request,
     limit: Annotated[int, Query(ge=1, le=1000, description="Most items of a page.")] = 200,
     cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before.")] = None,
-) -> LabelledPage:
-    """Save each photo (camera_ingest: `GET /v1/receipts/{receipt}/image`) under its path; `make train` reads that."""
+    format: Annotated[Literal["json", "tar"], Query(description="A list, or the photos themselves.")] = "json",
+) -> Any:
+    """Corrected frames in the order in which people said so. A tar has their photos where `make train` reads them,
+    `<label>/<receipt>.jpg`, but those that are no longer kept; its header `Link` has the address of the next page."""
     with db.read() as connection:
         rows = feedback.labelled(connection, _place(cursor), limit + 1)
+    last = rows[limit - 1] if len(rows) > limit else None
+    following = f"{microseconds(last['at'])}.{last['receipt']}" if last else None
+    if format == "tar":
+        headers = {}
+        if following:
+            headers["Link"] = f'<{request.url.path}?format=tar&limit={limit}&cursor={following}>; rel="next"'
+        pieces = _begun(request.app.state.photos, [(row["receipt"], row["label"]) for row in rows[:limit]])
+        return StreamingResponse(pieces, headers=headers, media_type="application/x-tar")
     items = [
         Labelled(
-            path=f"{row['label']}/{row['receipt']}.jpg",
+            path=path_of(row["label"], row["receipt"]),
             label=row["label"],
             receipt=row["receipt"],
             camera_id=row["camera_id"],
@@ -165,8 +202,26 @@ def export(
         )
         for row in rows[:limit]
     ]
-    last = rows[limit - 1] if len(rows) > limit else None
-    return LabelledPage(items=items, next=f"{microseconds(last['at'])}.{last['receipt']}" if last else None)
+    return LabelledPage(items=items, next=following)
+
+
+def _begun(photos: Photos, labels: list[tuple[str, str]]) -> Iterator[bytes]:
+    """Return the pieces of a tar whose first photos are there, so that a failure to get them is still told."""
+    if not photos.places.acquire(blocking=False):
+        raise unavailable("Two exports run already. Send it again when one has ended.", 30)
+    pieces = _placed(photos, labels)
+    try:
+        return chain([next(pieces)], pieces)
+    except FetchFailed as error:
+        log.warning("photos can't be had from camera_ingest", error=str(error))
+        raise unavailable("camera_ingest does not give its photos just now. Send it again later.", 10) from None
+
+
+def _placed(photos: Photos, labels: list[tuple[str, str]]) -> Iterator[bytes]:
+    try:
+        yield from tarred(labels, photos.fetch)
+    finally:
+        photos.places.release()
 
 
 def _place(cursor: str | None) -> tuple[datetime, str] | None:

@@ -40,6 +40,15 @@ def put_version(database: Database, version: str, graph: bytes) -> Variant:
     return Variant("tiny", version, Role.CANDIDATE, 1.0)
 
 
+def feedback_row(receipt: str, label: str, at: datetime = AT) -> dict[str, Any]:
+    """Return what people said of a frame that the shipped version had called a cat."""
+    return {
+        "receipt": receipt, "label": label, "by": "marta", "at": at, "received_at": AT, "camera_id": "c1",
+        "space_id": "k1", "observed_at": AT, "revision": 0, "model": "tiny", "version": "1", "variant": "champion",
+        "estimate": "cat", "quality": "ok", "cat": 0.9, "dog": 0.1,
+    }  # fmt: skip
+
+
 class Worker:
     """A worker's part in the rollout, without its queue."""
 

@@ -18,7 +18,7 @@ from services.image_classifier.model_version import Manifest
 from services.image_classifier.rollout import feedback, store
 from services.image_classifier.rollout.domain import Bandit, Canary, Role, Rollout, Strategy, Variant
 from services.image_classifier.settings import Settings
-from services.image_classifier.tests.rollout_worker import Worker, put_version
+from services.image_classifier.tests.rollout_worker import Worker, feedback_row, put_version
 from services.image_classifier.tests.tiny_model import slow_graph, tiny_graph, tiny_manifest, write_tiny_model
 from services.image_classifier.versions import store as versions
 from services.image_classifier.versions.store import State
@@ -256,13 +256,10 @@ def test_a_bandit_stores_propensities_and_learns_from_corrections(worker: Worker
         rows = [dict(row) for row in connection.execute(tables.decisions.select()).mappings()]
     assert {row["propensity"] for row in rows} == {0.5}
     told = [
-        {
-            "receipt": row["receipt"], "label": "cat", "by": "marta", "at": AT, "received_at": AT, "camera_id": "c1",
-            "space_id": "k1", "observed_at": AT, "revision": revision, "model": "tiny", "version": row["version"],
-            "variant": row["variant"], "estimate": row["label"], "quality": "ok", "cat": row["cat"], "dog": row["dog"],
-        }
+        feedback_row(row["receipt"], "cat")
+        | {"revision": revision, "version": row["version"], "variant": row["variant"], "estimate": row["label"]}
         for row in rows
-    ]  # fmt: skip
+    ]
     database.write(lambda connection: feedback.take(connection, told, []))
     worker.controller.tick(now())
     worker.lineup.refresh()

@@ -45,12 +45,17 @@ class DrawnPhotos:
             room = Room.of(ROOMS.get(space.id, index), home=space.id in HOMES)
             self._cameras |= {camera: (room, side) for side, camera in enumerate(space.cameras)}
 
-    def take(self, camera_id: str, shot: Shot) -> bytes:
+    def scene(self, camera_id: str, shot: Shot) -> tuple[Scene, int]:
+        """Return what a camera has before it, and from which side it looks."""
         room, side = self._cameras[camera_id]
         somebody = who(shot.chapter.label, shot.chapter.seed, visitor=shot.visitor)
         bodies = posed(room, somebody, shot.chapter.seed * POSES_KEPT + shot.pose % POSES_KEPT)
+        return Scene(room, bodies, shot.hour), side
+
+    def take(self, camera_id: str, shot: Shot) -> bytes:
+        scene, side = self.scene(camera_id, shot)
         with self._drawing:
-            return to_jpeg(draw_scene(Scene(room, bodies, shot.hour), side, shot.moment, self._size))
+            return to_jpeg(draw_scene(scene, side, shot.moment, self._size))
 
 
 class FolderPhotos:

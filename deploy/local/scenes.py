@@ -80,11 +80,16 @@ def draw_scene(scene: Scene, side: int, moment: int, size: tuple[int, int] = SIZ
 
     `moment` is the seed of what differs between two photos of the same: brightness and grain.
     """
-    return take(_exposed(scene, side, size), np.random.default_rng([2, scene.room.seed, side, moment]))
+    return photo_of(exposed(scene, side, size), scene, side, moment)
 
 
-@lru_cache(maxsize=16)
-def _exposed(scene: Scene, side: int, size: tuple[int, int]) -> Exposed:
+def photo_of(seen: Exposed, scene: Scene, side: int, moment: int) -> Image.Image:
+    """Return one photo of a scene that was drawn, RGB, with the brightness and grain of its `moment`."""
+    return take(seen, np.random.default_rng([2, scene.room.seed, side, moment]))
+
+
+@lru_cache(maxsize=24)
+def exposed(scene: Scene, side: int, size: tuple[int, int]) -> Exposed:
     """Return a scene before the sensor: while nobody moves, it stays the same."""
     layers = with_bodies(stage_of(scene.room, side, *size), scene.bodies)
     return expose(layers, light_at(scene.hour), *size)

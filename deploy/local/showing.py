@@ -22,9 +22,11 @@ from rich.live import Live
 
 from deploy.local import running, screen
 from deploy.local.cameras import Feed, Unexpected, checked, keep, load_kept, register
-from deploy.local.photos import DrawnPhotos, FolderPhotos, Photos, find_photos
+from deploy.local.photos import FolderPhotos, Photos, find_photos
 from deploy.local.running import Interrupted, interruptible
-from deploy.local.story import SPACES, SPEED, Condition, Event, Story, inhabitants
+from deploy.local.scenes import LABELS
+from deploy.local.sketches import SketchedPhotos
+from deploy.local.story import SPEED, Condition, Event, Story, inhabitants
 from deploy.local.system import CannotStart, System
 from deploy.local.truth import COMING_S, Tally, verdict
 from shared.tokens import PEOPLE, Role, Signer
@@ -165,6 +167,22 @@ class Demo:
         return {**self.tally.report(), "photos": dict(self.feed.counts), "audit": self.audit}
 
 
+def told_before(system: System, story: Story) -> float:
+    """Return the seconds of the story that earlier demos on this data folder told."""
+    return float(load_kept(system.data / "demo" / "story.json").get("minutes", 0)) * 60 / story.speed
+
+
+@contextmanager
+def sketched(system: System, story: Story) -> Iterator[Photos]:
+    """Give drawn photos, of which the first are sketched while the system still starts."""
+    photos, first_s = SketchedPhotos(story.spaces), told_before(system, story)
+    photos.prepare({camera: story.shot(camera, first_s, 0) for space in story.spaces for camera in space.cameras})
+    try:
+        yield photos
+    finally:
+        photos.close()
+
+
 @contextmanager
 def opened(system: System, story: Story, photos: Photos) -> Iterator[Demo]:
     """Make the spaces and cameras of `story` and give a demo whose cameras send until the end of the `with`."""
@@ -182,10 +200,9 @@ def opened(system: System, story: Story, photos: Photos) -> Iterator[Demo]:
             checked(aggregation.put(f"/v1/spaces/{space.id}", json=body))
             register(ingest, space, secrets)
             keep(folder / "cameras.json", secrets)
-        told = load_kept(folder / "story.json")
-        told_s = float(told.get("minutes", 0)) * 60 / story.speed
+        told_s = told_before(system, story)
         feed = Feed(system.url("camera_ingest"), story, photos, secrets, PHOTO_EVERY_S, told_s)
-        demo = Demo(system, ingest, aggregation, story, feed, told_s=told_s if told else -1.0)
+        demo = Demo(system, ingest, aggregation, story, feed, told_s=told_s or -1.0)
         demo.counted_before = checked(ingest.get("/v1/audit")).json()["counted"]
         feed.start()
         try:
@@ -256,16 +273,13 @@ def main(
     demo: Demo | None = None
     complete = True
     try:
-        with interruptible():
+        with interruptible(), ExitStack() as ended:
             if speed > LIFELIKE:
                 os.environ.update(PACE | os.environ)
             system = running.configured()
-            if photos is None:
-                source: Photos = DrawnPhotos(SPACES)
-                story = Story(seed=seed, speed=speed)
-            else:
-                found = find_photos(photos)
-                source, story = FolderPhotos(found, seed), Story(labels=list(found), seed=seed, speed=speed)
+            found = find_photos(photos) if photos else None
+            story = Story(labels=list(found or LABELS), seed=seed, speed=speed)
+            source = FolderPhotos(found, seed) if found else ended.enter_context(sketched(system, story))
             with a_running_system(system), opened(system, story, source) as demo:
                 patience_s = DRAIN_S
                 try:

@@ -184,11 +184,13 @@ class Story:
 
     def shot(self, camera_id: str, elapsed_s: float, moment: int) -> Shot:
         """Return what a camera has before it. The light moves on in steps, so that drawings can be used again."""
-        space = next(space for space in self.spaces if camera_id in space.cameras)
+        index, space = next((n, space) for n, space in enumerate(self.spaces) if camera_id in space.cameras)
         chapter = self.now(space.id, elapsed_s)
         step = max(0.5, POSE_S * self.speed / 3600)
-        hour = round(self.hour(elapsed_s) / step) * step % 24
-        pose = chapter.seed + int(elapsed_s / POSE_S)
+        # Spaces take turns at moving, so that not everything has to be drawn anew at one moment.
+        turn = index / len(self.spaces)
+        hour = round(self.hour(elapsed_s) / step + turn) * step % 24
+        pose = chapter.seed + int(elapsed_s / POSE_S + turn)
         return Shot(chapter, self.visited(space.id, elapsed_s), hour, pose, moment)
 
     def happened(self, since_s: float, until_s: float) -> list[Event]:

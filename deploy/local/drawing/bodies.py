@@ -36,7 +36,7 @@ class Body:
     gaze: float
 
 
-@lru_cache(maxsize=24)
+@lru_cache(maxsize=40)
 def cloud_of(body: Body, detail: float = 1.0) -> Cloud:
     """Return the body's points with feet on y = 0, looking along +x, in metres; fewer for less `detail` (up to 1)."""
     rng = np.random.default_rng([11, body.seed, ord(body.kind[0])])

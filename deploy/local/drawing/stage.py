@@ -74,13 +74,13 @@ def camera_of(room: Room, side: int, width: int, height: int) -> View:
     return View((x, float(rng.uniform(1.25, 1.5)), z), (0.0, 0.2, 0.12), 52.0, width, height)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=10)
 def furniture_of(room: Room) -> Cloud:
     """Return what stands in a room, made once for both of its cameras."""
     return props.furniture(room)
 
 
-@lru_cache(maxsize=12)
+@lru_cache(maxsize=24)  # ten cameras, in two sizes
 def stage_of(room: Room, side: int, width: int, height: int) -> Stage:
     """Return a room as a camera sees it; cached, since a fixed camera sees it all day."""
     view = camera_of(room, side, width, height)

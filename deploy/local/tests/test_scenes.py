@@ -22,7 +22,7 @@ NOON, NIGHT = 12.0, 2.0
 
 def forget() -> None:
     """Let nothing be left of earlier drawings."""
-    for cached in (scenes._exposed, stage.stage_of, stage.furniture_of, cloud_of):
+    for cached in (scenes.exposed, stage.stage_of, stage.furniture_of, cloud_of):
         cached.cache_clear()
 
 

@@ -1,0 +1,109 @@
+"""Drawn photos that no camera waits for: a small sketch at once, and the whole picture as soon as it is drawn.
+
+So a page lives within seconds, and on a slow or busy machine photos get softer instead of rare.
+"""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from PIL import Image
+
+from deploy.local.drawing.light import Exposed
+from deploy.local.photos import DrawnPhotos
+from deploy.local.scenes import SIZE, Scene, exposed, photo_of, to_jpeg
+from deploy.local.story import Shot, Space
+
+KEPT = 24
+NICE = 10  # the whole pictures have time; the system that they are shown to has not
+CLOSE_S = 5.0
+
+Seen = tuple[Scene, int]
+
+
+class SketchedPhotos:
+    """Photos of a scene's sketch until a thread has drawn the scene whole; the same for the same shot but for that.
+
+    One sketch and one whole picture are drawn at a time: it is the processor that they wait for, and what a drawing
+    needs of memory is needed once. To be closed.
+    """
+
+    def __init__(self, spaces: Sequence[Space], size: tuple[int, int] = SIZE) -> None:
+        self._size = size
+        self._drawn = DrawnPhotos(spaces, size)
+        self._sketching = threading.Lock()
+        self._changed = threading.Condition()
+        self._kept: OrderedDict[tuple[Seen, bool], Exposed] = OrderedDict()
+        self._wanted: dict[str, Seen] = {}
+        self._closed = False
+        self._thread = threading.Thread(target=self._draw_wanted, name="drawing", daemon=True)
+        self._thread.start()
+
+    def take(self, camera_id: str, shot: Shot) -> bytes:
+        """Return the photo that a camera takes of what is before it."""
+        seen = self._drawn.scene(camera_id, shot)
+        return to_jpeg(photo_of(self._whole(camera_id, seen) or self._sketch(seen), *seen, shot.moment))
+
+    def prepare(self, shots: Mapping[str, Shot]) -> None:
+        """Begin to sketch what cameras will see first, in the order in which they will ask, without waiting for it."""
+        threading.Thread(target=self._prepare, args=(shots,), name="sketching", daemon=True).start()
+
+    def _prepare(self, shots: Mapping[str, Shot]) -> None:
+        for camera_id, shot in shots.items():
+            if self._closed:
+                return
+            self._sketch(self._drawn.scene(camera_id, shot))
+
+    def close(self) -> None:
+        """Draw no more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join(CLOSE_S)
+
+    def _whole(self, camera_id: str, seen: Seen) -> Exposed | None:
+        """Return the whole picture if it was drawn; else ask for it, in the place of what this camera saw before."""
+        with self._changed:
+            whole = self._find(seen, whole=True)
+            if whole is None:
+                self._wanted[camera_id] = seen
+                self._changed.notify_all()
+            return whole
+
+    def _sketch(self, seen: Seen) -> Exposed:
+        with self._sketching:
+            with self._changed:
+                sketch = self._find(seen, whole=False)
+            if sketch is None:
+                small = exposed(*seen, (self._size[0] // 2, self._size[1] // 2))
+                sketch = replace(small, picture=small.picture.resize(self._size, Image.Resampling.BICUBIC))
+                self._keep(seen, sketch, whole=False)
+            return sketch
+
+    def _draw_wanted(self) -> None:
+        with suppress(OSError):  # some systems let nobody be nice
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._wanted or self._closed)
+                if self._closed:
+                    return
+                seen = self._wanted.pop(next(iter(self._wanted)))
+                if self._find(seen, whole=True) is not None:  # another look at the same
+                    continue
+            self._keep(seen, exposed(*seen, self._size), whole=True)
+
+    def _find(self, seen: Seen, *, whole: bool) -> Exposed | None:
+        found = self._kept.get((seen, whole))
+        if found is not None:
+            self._kept.move_to_end((seen, whole))
+        return found
+
+    def _keep(self, seen: Seen, drawn: Exposed, *, whole: bool) -> None:
+        with self._changed:
+            self._kept[seen, whole] = drawn
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)

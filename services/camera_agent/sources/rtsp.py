@@ -21,6 +21,7 @@ STAY_CONNECTED_S = 30.0
 looked at or not."""
 KEY_FRAME_S = 20.0
 QUALITY = 88
+LEAST_GAP = 0.95  # of the time between photos; the rest lets a slow start be made up for
 OPTIONS = {
     # Interleaved in the one connection that we opened: no ports of ours for others to send to.
     "rtsp_transport": "tcp",
@@ -74,7 +75,8 @@ def _key_frames(container: Any, camera: Camera, stopped: Event) -> Photos:
         if packet.stream.index == video.index and packet.is_keyframe and packet.size:
             last = now
             if now >= due:
-                due = max(due + camera.entry.every_s, now)
+                # A photo that came late, as the first one does, is not followed by the next at once.
+                due = max(due + camera.entry.every_s, now + LEAST_GAP * camera.entry.every_s)
                 captured_at = datetime.now(UTC)
                 frames = [*codec.decode(packet), *codec.decode(None)]
                 codec.flush_buffers()

@@ -206,6 +206,28 @@ class Packet:
         self.stream, self.is_keyframe, self.size = stream, True, 100
 
 
+@pytest.mark.parametrize("lost_s", [0.0, 0.7, 2.5])
+def test_after_a_late_photo_the_next_one_keeps_its_distance(lost_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(rtsp, "_to_jpeg", lambda frame, width: b"")
+    video = Mock(index=0)
+    video.codec_context.decode.return_value = ["frame"]
+
+    def demux() -> Iterator[Packet]:
+        clock[0] += lost_s
+        for number in range(100):
+            clock[0] += 0.1 + (lost_s if number == 40 else 0.0)
+            yield Packet(video)
+
+    container = Mock(demux=demux)
+    container.streams.video = [video]
+    frames = rtsp._key_frames(container, camera("rtsp://127.0.0.1/", every_s=1), threading.Event())
+    taken = [clock[0] for _ in frames]
+    assert all(later - earlier >= rtsp.LEAST_GAP for earlier, later in pairwise(taken))
+    assert 9 <= len(taken) <= 13
+
+
 @pytest.mark.parametrize("stop", [True, False])
 def test_sound_that_goes_on_while_the_picture_stands_still_is_noticed_and_can_be_stopped(
     stop: bool, monkeypatch: pytest.MonkeyPatch

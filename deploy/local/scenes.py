@@ -5,7 +5,7 @@ The same arguments give the same picture. `python -m deploy.local.scenes OUT --n
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, get_args
@@ -22,6 +22,7 @@ from deploy.local.drawing.stage import Placed, stage_of, with_bodies
 
 LABELS = ("cat", "dog", "none", "both")
 SIZE = (1280, 720)
+ASIDE = 0.3  # metres from the middle of a room, on the side where the bed is not
 SCENES_A_ROOM = 8  # of draw(): a room is much of the work
 
 app = typer.Typer(add_completion=False)
@@ -59,7 +60,16 @@ def posed(room: Room, somebody: Sequence[Somebody], seed: int) -> tuple[Placed, 
     places = (
         rng.permutation(np.linspace(-0.18, 0.18, number) * number) if number > 1 else rng.uniform(-0.3, 0.3, number)
     )
-    return tuple(_posed(room, one, float(x), rng) for one, x in zip(somebody, places, strict=True))
+    return _apart([_posed(room, one, float(x), rng) for one, x in zip(somebody, places, strict=True)])
+
+
+def _apart(everybody: list[Placed]) -> tuple[Placed, ...]:
+    """Return the same, but nobody on the floor stands where they would hide who is in the bed."""
+    beds = [one.x for one in everybody if one.lift > 0]
+    if not beds:
+        return tuple(everybody)
+    side = -float(np.sign(beds[0]))
+    return tuple(one if one.lift > 0 else replace(one, x=side * max(abs(one.x), ASIDE)) for one in everybody)
 
 
 def _posed(room: Room, one: Somebody, x: float, rng: np.random.Generator) -> Placed:

@@ -11,6 +11,7 @@ from deploy.local import scenes
 from deploy.local.drawing import stage
 from deploy.local.drawing.bodies import POSES, Body, Kind, cloud_of
 from deploy.local.drawing.light import light_at
+from deploy.local.drawing.props import bed_of
 from deploy.local.drawing.rooms import Room
 from deploy.local.drawing.stage import Placed, camera_of
 from deploy.local.scenes import LABELS, Scene, Somebody, draw, draw_scene, posed, to_jpeg, who
@@ -151,3 +152,15 @@ def test_the_command_writes_a_folder_a_label_of_the_size_asked_for(tmp_path: Pat
 def test_a_size_that_makes_no_sense_is_refused(tmp_path: Path, size: str) -> None:
     assert CliRunner().invoke(scenes.app, [str(tmp_path), "--size", size]).exit_code == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_a_cat_in_the_bed_is_hidden_by_nobody() -> None:
+    rooms = [Room.of(seed, home=bool(seed % 2)) for seed in range(8)]
+    scenes = [
+        (room, posed(room, who("both", seed, visitor=seed % 3 == 0), seed)) for seed in range(60) for room in rooms
+    ]
+    in_bed = [(room, bodies) for room, bodies in scenes if any(one.lift > 0 for one in bodies)]
+    assert len(in_bed) > 50
+    for room, bodies in in_bed:
+        x, _ = bed_of(room)
+        assert all(one.lift > 0 or abs(one.x - x) > 0.6 for one in bodies)

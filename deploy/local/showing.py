@@ -9,7 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from deploy.local.cameras import Feed, Unexpected, checked, keep, load_kept, reg
 from deploy.local.photos import FolderPhotos, Photos, find_photos
 from deploy.local.running import Interrupted, interruptible
 from deploy.local.scenes import LABELS
-from deploy.local.sketches import SketchedPhotos
+from deploy.local.sketches import Apart, SketchedPhotos
 from deploy.local.story import SPEED, Condition, Event, Story, inhabitants
 from deploy.local.system import CannotStart, System
 from deploy.local.truth import COMING_S, Tally, verdict
@@ -175,12 +175,10 @@ def told_before(system: System, story: Story) -> float:
 @contextmanager
 def sketched(system: System, story: Story) -> Iterator[Photos]:
     """Give drawn photos, of which the first are sketched while the system still starts."""
-    photos, first_s = SketchedPhotos(story.spaces), told_before(system, story)
-    photos.prepare({camera: story.shot(camera, first_s, 0) for space in story.spaces for camera in space.cameras})
-    try:
+    first_s = told_before(system, story)
+    with closing(Apart()) as draw, closing(SketchedPhotos(story.spaces, draw)) as photos:
+        photos.prepare({camera: story.shot(camera, first_s, 0) for space in story.spaces for camera in space.cameras})
         yield photos
-    finally:
-        photos.close()
 
 
 @contextmanager

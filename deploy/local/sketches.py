@@ -3,12 +3,16 @@
 So a page lives within seconds, and on a slow or busy machine photos get softer instead of rare.
 """
 
+import multiprocessing
 import os
+import signal
+import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from multiprocessing.connection import Connection
 
 from PIL import Image
 
@@ -22,17 +26,52 @@ NICE = 10  # the whole pictures have time; the system that they are shown to has
 CLOSE_S = 5.0
 
 Seen = tuple[Scene, int]
+Draw = Callable[[Scene, int, tuple[int, int]], Exposed]
+
+
+class Apart:
+    """Draws in a process of its own and of low priority.
+
+    A thread of low priority would stop every camera whenever it waits for the processor while it has Python's lock.
+    """
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._here, there = context.Pipe()
+        self._process = context.Process(target=_draw_for, args=(there,), name="drawing", daemon=True)
+        self._process.start()
+        there.close()
+
+    def __call__(self, scene: Scene, side: int, size: tuple[int, int]) -> Exposed:
+        """Return the scene as it is drawn there. Raises EOFError or OSError once it was closed."""
+        self._here.send((scene, side, size))
+        drawn: Exposed = self._here.recv()
+        return drawn
+
+    def close(self) -> None:
+        """End the process, whatever it is drawing."""
+        self._process.terminate()
+        self._process.join(CLOSE_S)
+
+
+def _draw_for(asked: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the demo, which ends this process
+    os.nice(NICE)
+    with suppress(EOFError, OSError):  # whoever asked is gone
+        while True:
+            asked.send(exposed(*asked.recv()))
 
 
 class SketchedPhotos:
-    """Photos of a scene's sketch until a thread has drawn the scene whole; the same for the same shot but for that.
+    """Photos of a scene's sketch until `draw` has drawn the scene whole; the same for the same shot but for that.
 
     One sketch and one whole picture are drawn at a time: it is the processor that they wait for, and what a drawing
-    needs of memory is needed once. To be closed.
+    needs of memory is needed once. `close` it, and then whoever draws.
     """
 
-    def __init__(self, spaces: Sequence[Space], size: tuple[int, int] = SIZE) -> None:
+    def __init__(self, spaces: Sequence[Space], draw: Draw, size: tuple[int, int] = SIZE) -> None:
         self._size = size
+        self._draw = draw
         self._drawn = DrawnPhotos(spaces, size)
         self._sketching = threading.Lock()
         self._changed = threading.Condition()
@@ -62,7 +101,6 @@ class SketchedPhotos:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self._thread.join(CLOSE_S)
 
     def _whole(self, camera_id: str, seen: Seen) -> Exposed | None:
         """Return the whole picture if it was drawn; else ask for it, in the place of what this camera saw before."""
@@ -84,8 +122,6 @@ class SketchedPhotos:
             return sketch
 
     def _draw_wanted(self) -> None:
-        with suppress(OSError):  # some systems let nobody be nice
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._wanted or self._closed)
@@ -94,7 +130,12 @@ class SketchedPhotos:
                 seen = self._wanted.pop(next(iter(self._wanted)))
                 if self._find(seen, whole=True) is not None:  # another look at the same
                     continue
-            self._keep(seen, exposed(*seen, self._size), whole=True)
+            try:
+                self._keep(seen, self._draw(*seen, self._size), whole=True)
+            except (EOFError, OSError):
+                if not self._closed:  # it was ended from outside: sketches are what there is from now on
+                    print("No more whole pictures: the process that draws them has ended", file=sys.stderr)
+                return
 
     def _find(self, seen: Seen, *, whole: bool) -> Exposed | None:
         found = self._kept.get((seen, whole))

@@ -13,7 +13,7 @@ from deploy.local import sketches
 from deploy.local.drawing.light import Exposed
 from deploy.local.photos import DrawnPhotos
 from deploy.local.scenes import Scene, exposed
-from deploy.local.sketches import SketchedPhotos
+from deploy.local.sketches import Apart, SketchedPhotos
 from deploy.local.story import SPACES, Chapter, Shot
 from shared.testing import wait_until
 
@@ -26,28 +26,22 @@ class Painter:
 
     def __init__(self) -> None:
         self.may = threading.Event()
-        self.asked: list[tuple[Scene, int, tuple[int, int]]] = []
+        self.asked: list[float] = []
 
     def __call__(self, scene: Scene, side: int, size: tuple[int, int]) -> Exposed:
-        self.asked.append((scene, side, size))
-        if size == SIZE:
-            assert self.may.wait(60)
+        self.asked.append(scene.hour)
+        assert self.may.wait(60)
         return exposed(scene, side, size)
-
-    def whole(self) -> list[float]:
-        return [scene.hour for scene, _, size in self.asked if size == SIZE]
 
 
 @pytest.fixture
-def painter(monkeypatch: pytest.MonkeyPatch) -> Painter:
-    painter = Painter()
-    monkeypatch.setattr(sketches, "exposed", painter)
-    return painter
+def painter() -> Painter:
+    return Painter()
 
 
 @pytest.fixture
 def photos(painter: Painter) -> Iterator[SketchedPhotos]:
-    photos = SketchedPhotos(SPACES, SIZE)
+    photos = SketchedPhotos(SPACES, painter, SIZE)
     yield photos
     painter.may.set()
     photos.close()
@@ -72,16 +66,16 @@ def test_a_sketch_has_the_size_and_the_scene_of_the_whole_picture_that_takes_its
 def test_of_what_a_camera_saw_meanwhile_only_the_last_is_drawn_whole(photos: SketchedPhotos, painter: Painter) -> None:
     for hour in (10.0, 11.0, 12.0, 13.0):
         photos.take("k4-front", replace(SHOT, hour=hour))
-        wait_until("the first is being drawn", lambda: painter.whole()[:1] == [10.0])
+        wait_until("the first is being drawn", lambda: painter.asked[:1] == [10.0])
     painter.may.set()
-    wait_until("the last is drawn too", lambda: painter.whole() == [10.0, 13.0])
+    wait_until("the last is drawn too", lambda: painter.asked == [10.0, 13.0])
 
 
 def test_the_first_photos_are_sketched_before_they_are_asked_for(photos: SketchedPhotos, painter: Painter) -> None:
     photos.prepare({"k3-front": SHOT, "k4-front": SHOT})
-    wait_until("both are sketched", lambda: len(painter.asked) == 2)
+    wait_until("both are sketched", lambda: len(photos._kept) == 2)
     photos.take("k3-front", SHOT)
-    assert [size for _, _, size in painter.asked].count((160, 90)) == 2
+    assert len(photos._kept) == 2
 
 
 def test_what_is_kept_is_bounded(photos: SketchedPhotos, painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,3 +84,14 @@ def test_what_is_kept_is_bounded(photos: SketchedPhotos, painter: Painter, monke
     for hour in range(8, 18):
         photos.take("k4-front", replace(SHOT, hour=float(hour)))
     assert len(photos._kept) <= 4
+
+
+def test_whole_pictures_are_drawn_in_a_process_that_ends_when_it_is_told_to() -> None:
+    seen = DrawnPhotos(SPACES, SIZE).scene("k4-front", SHOT)
+    draw = Apart()
+    drawn = draw(*seen, SIZE)
+    assert drawn.picture.tobytes() == exposed(*seen, SIZE).picture.tobytes()
+    draw.close()
+    assert draw._process.exitcode is not None
+    with pytest.raises((EOFError, OSError)):
+        draw(*seen, SIZE)

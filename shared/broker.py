@@ -5,6 +5,7 @@ ingest's relay, and for batches the classifier's bell, offer again. Each setting
 """
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from celery import Celery
 from kombu.entity import Queue
@@ -33,6 +34,8 @@ def create_celery(name: str, url: str) -> Celery:
             "unacked_key": f"{name}:unacked",
             "unacked_index_key": f"{name}:unacked_index",
             "unacked_mutex_key": f"{name}:unacked_mutex",
+            # By this the broker's list of connections tells whose workers are there, unless each has a user of its own.
+            "client_name": None if urlsplit(url).username else name,
             # A worker of several queues takes from a later one only while those before it are empty.
             "queue_order_strategy": "priority",
             "priority_steps": [0],  # each queue is exactly one list, so its length can be read
@@ -75,6 +78,15 @@ def queue_length(client: Redis, queue: str) -> int:
     """Return how many messages wait in `queue`. Raises redis.RedisError if the broker does not answer."""
     length: Any = client.llen(KEY_PREFIX + queue)
     return int(length)
+
+
+def workers(client: Redis, *services: str) -> dict[str, int]:
+    """Return how many workers of each service are connected just now. Raises redis.RedisError.
+
+    A worker, and nothing else, holds one connection that listens to Celery's remote control.
+    """
+    listening = [one["name"] or one["user"] for one in client.client_list(_type="pubsub")]
+    return {service: listening.count(service) for service in services}
 
 
 def messages_waiting(client: Redis, *queues: str) -> int | None:

@@ -21,11 +21,12 @@ from services.camera_ingest.settings import Settings
 from services.camera_ingest.throttle import Throttle
 from shared import app as service_app
 from shared import logs
-from shared.broker import CLASSIFY_FRAMES, RECORD_ESTIMATES, create_celery, create_redis, queue_length
+from shared.broker import CLASSIFY_FRAMES, RECORD_ESTIMATES, create_celery, create_redis, queue_length, workers
 from shared.database import Database, migrate, now
 from shared.tokens import Keyring
 
 SERVICE = "camera_ingest"
+WORKING = ("image_classifier", "aggregation")
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -88,6 +89,7 @@ def _open(settings: Settings) -> Parts:
         throttle=Throttle(),
         nonces=Nonces(database.write(lambda connection: registry.shared_key(connection, "nonces"))),
         queue_lengths=queue_lengths,
+        workers=lambda: workers(redis, *WORKING),
     )
 
 

@@ -1,6 +1,8 @@
 """The queue's rules hold on a real Redis: one list a queue, JSON only, no result, refusals at once."""
 
 import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -15,8 +17,9 @@ from shared.broker import (
     messages_waiting,
     queue_length,
     worker_arguments,
+    workers,
 )
-from shared.testing import free_port
+from shared.testing import free_port, wait_until
 
 
 def test_each_task_goes_to_the_one_list_of_its_name(redis_url: str) -> None:
@@ -48,6 +51,27 @@ def test_a_broker_that_is_away_is_told_soon() -> None:
             queue_length(redis, CLASSIFY_FRAMES)
         assert messages_waiting(redis, CLASSIFY_FRAMES) is None
     assert time.monotonic() - started < 30
+
+
+def test_a_worker_is_counted_while_it_is_connected_and_nobody_else_is(redis_url: str) -> None:
+    program = (
+        "import sys; from shared.broker import create_celery, worker_arguments; "
+        "create_celery('aggregation', sys.argv[1]).worker_main(worker_arguments('record_estimates'))"
+    )
+    publisher = create_celery("camera_ingest", redis_url)
+    with create_redis(redis_url) as redis, publisher:
+        publisher.send_task(CLASSIFY_FRAMES, args=[{"schema": 1}])
+        asked = ("aggregation", "camera_ingest")
+        assert workers(redis, *asked) == {"aggregation": 0, "camera_ingest": 0}
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, redis_url], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+        )
+        try:
+            wait_until("it is there", lambda: workers(redis, *asked) == {"aggregation": 1, "camera_ingest": 0}, 60)
+        finally:
+            process.kill()
+            process.wait()
+        wait_until("it is gone", lambda: workers(redis, *asked) == {"aggregation": 0, "camera_ingest": 0}, 60)
 
 
 def test_only_the_relay_redelivers() -> None:

@@ -37,6 +37,7 @@ class Parts:
     throttle: Throttle
     nonces: Nonces
     queue_lengths: Callable[[], QueueLengths]
+    workers: Callable[[], dict[str, int]]
 
 
 async def _parts(request: Request) -> Parts:  # a coroutine costs no change of thread

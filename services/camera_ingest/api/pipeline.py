@@ -27,6 +27,9 @@ class Pipeline(BaseModel):
     """The way of frames: what waits, and when something last moved."""
 
     queues: dict[str, int | None] = Field(description="Messages waiting by queue; null while the broker is silent.")
+    workers: dict[str, int] | None = Field(
+        description="Workers that are connected to the broker just now, by service; null while it is silent."
+    )
     unsettled: int
     oldest_unsettled_s: float | None = Field(description="Age of the oldest unsettled frame.")
     last_settled_at: str | None = Field(description="When one of the newest frames was last settled.")
@@ -51,6 +54,7 @@ def get_pipeline(viewer: Viewer, parts: Ingest) -> Pipeline:
     settled = max((row.settled_at for row in recent if row.settled_at), default=None)
     return Pipeline(
         queues=_queues(parts),
+        workers=_workers(parts),
         unsettled=unsettled,
         oldest_unsettled_s=max((at - oldest).total_seconds(), 0.0) if oldest else None,
         last_settled_at=isoformat(settled) if settled else None,
@@ -70,6 +74,13 @@ def _queues(parts: Parts) -> dict[str, int | None]:
     except RedisError:
         return {CLASSIFY_FRAMES: None, RECORD_ESTIMATES: None}
     return {CLASSIFY_FRAMES: lengths.classify, RECORD_ESTIMATES: lengths.record}
+
+
+def _workers(parts: Parts) -> dict[str, int] | None:
+    try:
+        return parts.workers()
+    except RedisError:
+        return None
 
 
 def _at(ordered: list[float], share: float) -> float:

@@ -9,6 +9,7 @@ def test_the_pipeline_tells_what_waits_and_when_something_last_moved(ingest_on_e
     nothing = ingest.get("/v1/pipeline").json()
     assert (nothing["unsettled"], nothing["oldest_unsettled_s"], nothing["last_settled_at"]) == (0, None, None)
     assert nothing["settle_seconds"] is None
+    assert nothing["workers"] is None, "the broker is silent"
     settled, _ = ingest.accept("a"), ingest.accept("b")
     body = {"settlements": [{"receipt": settled, "state": "counted"}]}
     headers = ingest.bearer(Role.SERVICE)

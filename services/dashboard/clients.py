@@ -155,7 +155,7 @@ class Ingest(Client):
         return await self._get(person, f"/v1/cameras/{part(camera_id)}", shapes.Camera)
 
     async def put_camera(
-        self, person: Person, camera_id: str, space_id: str, switches: Mapping[str, str | bool]
+        self, person: Person, camera_id: str, space_id: str, switches: Mapping[str, str | bool | int | None]
     ) -> str | None:
         """Make or change a camera, with those of its `switches` that change; return a secret if it was given one."""
         chosen = {"space_id": space_id, **switches}

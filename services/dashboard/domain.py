@@ -111,6 +111,8 @@ def looks(occupancy: str, faults: Iterable[str], cameras: int, in_service: bool)
         found.append(Look("camera_silent", grave=True))
     if occupancy == "stale":
         found.append(Look("stale", grave=True))
+        if cameras and not silent:
+            found.append(Look("blind", grave=True))
     if occupancy == "unsure":
         found.append(Look("unsure", grave=False))
     return found

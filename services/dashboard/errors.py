@@ -24,6 +24,7 @@ def install(app: FastAPI, renderer: Renderer) -> None:
         if "text/html" not in request.headers.get("accept", ""):
             return problem.response()
         page = {"kind": problem.slug, "detail": problem.detail, "service": "", "down": [], **context}
+        page["again"] = str(request.url.path) if request.method == "GET" else "/"
         return renderer.page(request, "error.html", status=problem.status, headers=problem.headers, **page)
 
     @app.exception_handler(NotLoggedIn)

@@ -82,6 +82,15 @@ def median_length(stays: Iterable[Stay], species: str) -> timedelta | None:
     return ended[len(ended) // 2] if ended else None
 
 
+def length_rows(stays: Sequence[Stay]) -> Iterator[list[object]]:
+    """Return a table of the lengths of stays that ended, its head first, and their medians in hours last."""
+    yield ["length", "cats", "dogs"]
+    for length in lengths(stays):
+        yield [length.name, length.cats, length.dogs]
+    medians = [median_length(stays, species) for species in ("cat", "dog")]
+    yield ["median_hours", *("" if one is None else round(one / timedelta(hours=1), 2) for one in medians)]
+
+
 def day_rows(days: Iterable[Day]) -> Iterator[list[object]]:
     """Return a table of the days, its head first."""
     yield ["day", "cats_present_mean", "dogs_present_mean", "arrivals", "departures"]

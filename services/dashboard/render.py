@@ -76,6 +76,7 @@ class Renderer:
             "theme": theme_of(request),
             "now": moment_of(request),
             "done": request.query_params.get("done", ""),
+            "said_below": False,
         }
         html = environment.get_template(template).render({**everywhere, **context})
         return HTMLResponse(html, status, {"Cache-Control": "no-store", "Vary": "Cookie", **(headers or {})})

@@ -203,6 +203,8 @@ class Camera(Shape):
     last_receipt: str | None = None
     secrets: int = 1
     authentication: str = "basic"
+    mac: str | None = None
+    channel: int | None = None
     secret_in_path: bool = False
     always_200: bool = False
     refused: int = 0
@@ -272,9 +274,10 @@ class Prediction(Shape):
 
 
 class Pipeline(Shape):
-    """How frames flow: messages waiting by queue, the oldest unsettled frame, time from accepted to settled."""
+    """How frames flow: messages that wait, workers, the oldest unsettled frame, time from accepted to settled."""
 
     queues: dict[str, int | None] = {}
+    workers: dict[str, int] | None = None
     unsettled: int = 0
     oldest_unsettled_s: float | None = None
     last_settled_at: datetime | None = None

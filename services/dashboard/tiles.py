@@ -48,9 +48,11 @@ class Told:
 def told(today: Iterable[Stay], changes: Iterable[Change], midnight: datetime) -> list[Told]:
     """Return what happened since `midnight`, the newest first.
 
-    Of occupancies only blindness: an animal that came is a stay, and doubt comes and goes by the minute.
+    Of occupancies only blindness, and of each space the last: an animal that came is a stay, and doubt comes and goes
+    by the minute.
     """
-    found = []
+    found: list[Told] = []
+    blind: dict[str, Told] = {}
     for stay in today:
         found += [Told(stay.from_, "arrived", stay.space_id, stay.species)]
         found += [Told(stay.until, "left", stay.space_id, stay.species)] if stay.until else []
@@ -60,7 +62,10 @@ def told(today: Iterable[Stay], changes: Iterable[Change], midnight: datetime) -
         elif change.kind == "correction":
             found.append(Told(change.written_at, "corrected", change.space_id))
         elif change.kind == "occupancy" and change.occupancy == "stale":
-            found.append(Told(change.written_at, "blind", change.space_id))
+            if change.space_id in blind and blind[change.space_id].at > change.written_at:
+                continue
+            blind[change.space_id] = Told(change.written_at, "blind", change.space_id)
+    found += blind.values()
     return sorted((one for one in found if one.at >= midnight), key=lambda one: one.at, reverse=True)
 
 

@@ -28,7 +28,7 @@ PLACES = (
     Place("/", "now", _("Now"), below=("/spaces",)),
     Place("/review", "review", _("Review")),
     Place("/try", "try", _("Try a photo")),
-    Place("/batches", "batches", _("Batches")),
+    Place("/batches", "batches", _("Batches"), below=("/batches/",), on_phone=False),
     Place("/history", "history", _("History")),
     Place("/health", "health", _("Health")),
     Place("/models", "repeat", _("Models"), on_phone=False),
@@ -81,6 +81,7 @@ LOOK = {
     "no_camera_sends": _("No camera sends photos"),
     "camera_silent": _("A camera is silent"),
     "stale": _("No recent evidence"),
+    "blind": _("Photos arrive, but none counts as evidence"),
     "unsure": _("The model is unsure"),
 }
 REVIEW = {
@@ -88,6 +89,13 @@ REVIEW = {
     "camera": _("Another camera disagrees"),
     "person": _("A person disagrees"),
     "model": _("Another model version disagrees"),
+}
+REASON = {
+    "truncated": _("The photo is cut off: its end is missing"),
+    "truncated or damaged header": _("The photo's beginning is damaged"),
+    "not a JPEG, PNG or WebP image": _("This is no JPEG, PNG or WebP photo"),
+    "empty": _("The photo is empty"),
+    "gave up": _("The model failed on it again and again"),
 }
 FAULT = {"never": _("No photo yet"), "silent": _("Silent")}
 BATCH = {
@@ -160,6 +168,10 @@ class Words:
 
     def review(self, key: str) -> str:
         return self._word(REVIEW, key)
+
+    def reason(self, key: str) -> str:
+        """Return why a photo was rejected, in this language if the reason is one of the usual ones, else as it came."""
+        return self._word(REASON, key)
 
     def fault(self, key: str) -> str:
         return self._word(FAULT, key)

@@ -1,4 +1,5 @@
-"""A real browser on the real page, whose neighbours are the dashboard's fake services; skipped by name without one."""
+"""A real browser: on the real page between the dashboard's fake services (`site`), or on a whole running system
+(`shelter`). Skipped by name without a browser."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -15,11 +16,13 @@ from services.dashboard.tests.fake_services import AGGREGATION, CLASSIFIER, INGE
 from shared.database import migrate
 from shared.testing import free_port, wait_until
 from shared.tokens import Keyring
-from tests.browser.people import administrator, launched
+from tests.browser.people import PATIENCE_MS, administrator, launched
+from tests.browser.shelter import Shelter, running_shelter
 
 sync_api: Any = pytest.importorskip("playwright.sync_api", reason="no playwright: `make setup` enables this")
 
 Open = Callable[..., Any]
+Person = Callable[..., Any]
 
 
 class Site:
@@ -93,3 +96,31 @@ def open_page(site: Site, chromium: Any, log_in: dict[str, object]) -> Iterator[
 def log_in(site: Site, chromium: Any) -> dict[str, object]:
     """The cookies of the administrator Marta."""
     return administrator(chromium, site.address, site.first_link.read_text().strip())
+
+
+@pytest.fixture(scope="session")
+def shelter(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelter]:
+    """A running shelter with a cat and a dog."""
+    with running_shelter(chromium, tmp_path_factory.mktemp("system") / "data") as shelter:
+        yield shelter
+
+
+@pytest.fixture
+def person(shelter: Shelter, chromium: Any) -> Iterator[Person]:
+    """A function that opens a page in a browser of its own, as Marta unless `cookies` is None; no script may fail."""
+    contexts, errors = [], []
+
+    def open_page(path: str, cookies: object = shelter.marta, **options: object) -> Any:
+        given = {"locale": "en", "viewport": {"width": 1440, "height": 900}, **options}
+        context = chromium.new_context(base_url=shelter.address, storage_state=cookies, **given)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert errors == []

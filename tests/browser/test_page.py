@@ -34,7 +34,8 @@ def test_no_page_overflows_or_has_a_serious_barrier(open_page: Open, theme: str,
 def test_review_goes_by_keys_and_can_be_undone(open_page: Open, site: Site) -> None:
     page: Any = open_page("/review")
     page.keyboard.press("c")
-    page.get_by_text("Thank you: the photo is corrected.").wait_for()
+    page.get_by_text("Photo of Kennel 1: Cat.").wait_for()
+    page.wait_for_load_state("load")
     page.keyboard.press("u")
     page.get_by_text("The correction is undone.").wait_for()
     said = [

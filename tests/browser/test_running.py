@@ -4,95 +4,20 @@ import csv
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from deploy.local.showing import PACE
 from shared.testing import wait_until
-from tests.browser.people import PATIENCE_MS, administrator, log_in, take_invitation
-from tests.cameras import Camera
-from tests.photos import drawn, named, recognised
-from tests.system import System, running_system
+from tests.browser.conftest import Person
+from tests.browser.people import log_in, take_invitation
+from tests.browser.shelter import TASK_S, Shelter
+from tests.photos import drawn, recognised
 
 pytestmark = pytest.mark.timeout(300)
 
-Person = Callable[..., Any]
-TASK_S = 60.0
 REFRESH_S = 25.0  # less than the 30 s after which an open page looks by itself: what is seen sooner, it was told
-
-
-@dataclass
-class Shelter:
-    """A running system with two kennels, and the cookies of its administrator."""
-
-    system: System
-    address: str
-    cameras: dict[str, Camera]
-    marta: dict[str, object]
-
-    def sends(self, camera: str, label: str, number: int = 3, seed: int = 1) -> list[str]:
-        """Let a camera send photos and wait until they are counted; return their receipts."""
-        names = [f"{label}-{seed}-{n}-{time.time_ns()}" for n in range(number)]
-        photos = [named(recognised(label, seed + n), name) for n, name in enumerate(names)]
-        receipts = [self.cameras[camera].put(name, photo) for name, photo in zip(names, photos, strict=True)]
-        wait_until("they are settled", lambda: all(self._settled(receipt) for receipt in receipts), TASK_S)
-        return receipts
-
-    def _settled(self, receipt: str) -> bool:
-        return bool(self.system.receipt(receipt)["state"] != "accepted")
-
-    def shows(self, space: str, occupancy: str) -> None:
-        """Wait until a space shows an occupancy."""
-        wait_until(f"{space} shows {occupancy}", lambda: self.system.spaces()[space]["occupancy"] == occupancy, TASK_S)
-
-    def stay(self, space: str) -> dict[str, Any]:
-        """Return the newest open stay of a space."""
-        stays = self.system.items(self.system.aggregation, "/v1/stays", open="true", space_id=space)
-        return max(stays, key=lambda stay: str(stay["from"]))
-
-
-@pytest.fixture(scope="module")
-def shelter(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelter]:
-    """A shelter with a cat and a dog."""
-    with running_system(tmp_path_factory.mktemp("system") / "data", PACE) as system:
-        address = f"http://127.0.0.1:{system.base_port}"
-        marta = administrator(chromium, address, (system.data / "dashboard" / "first-link").read_text().strip())
-        cameras = {}
-        for space, name in (("k1", "Kennel 1"), ("k2", "Kennel 2")):
-            system.space(space, name=name, purpose="adoption", stale_after_s=600)
-            cameras[space] = system.camera(f"{space}-door", space)
-        shelter = Shelter(system, address, cameras, marta)
-        shelter.sends("k1", "cat")
-        shelter.sends("k2", "dog")
-        shelter.shows("k1", "cat")
-        shelter.shows("k2", "dog")
-        yield shelter
-
-
-@pytest.fixture
-def person(shelter: Shelter, chromium: Any) -> Iterator[Person]:
-    """A function that opens a page in a browser of its own, as Marta unless `cookies` is None; no script may fail."""
-    contexts, errors = [], []
-
-    def open_page(path: str, cookies: object = shelter.marta, **options: object) -> Any:
-        given = {"locale": "en", "viewport": {"width": 1440, "height": 900}, **options}
-        context = chromium.new_context(base_url=shelter.address, storage_state=cookies, **given)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE_MS)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(path)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert errors == []
 
 
 def test_now_shows_a_change_without_reloading_because_it_was_told(shelter: Shelter, person: Person) -> None:
@@ -155,30 +80,6 @@ def test_a_space_is_taken_out_of_service_and_back(shelter: Shelter, person: Pers
     assert shelter.system.spaces()["k2"]["in_service"] is True
 
 
-def unsure_photo(shelter: Shelter) -> bytes:
-    """Return a drawn photo of which the model is unsure."""
-    for seed in range(400):
-        photo = drawn(("cat", "both", "dog", "none")[seed % 4], 500 + seed)
-        answer = shelter.system.classifier.post("/v1/predictions", content=photo).raise_for_status().json()
-        if answer["label"] == "unsure" and answer["quality"] == "ok":
-            return photo
-    pytest.skip("the model is sure of every drawn photo")
-
-
-def test_review_goes_by_keys_with_undo(shelter: Shelter, person: Person) -> None:
-    photo = unsure_photo(shelter)
-    receipts = [shelter.cameras["k1"].put(f"unsure-{n}", named(photo, f"unsure {n}")) for n in range(2)]
-    shelter.system.wait_settled(0, TASK_S)
-    page = person("/review")
-    page.get_by_text("The model is unsure").wait_for()
-    page.keyboard.press("c")
-    page.get_by_text("Photo of Kennel 1: Cat.").wait_for()
-    said = shelter.system.get(shelter.system.aggregation, f"/v1/estimates/{receipts[1]}")["correction"]
-    assert (said["label"], said["by"]) == ("cat", "Marta")
-    page.keyboard.press("u")
-    page.get_by_text("The correction is undone.").wait_for()
-
-
 def test_a_photo_is_tried_and_changes_no_space(shelter: Shelter, person: Person) -> None:
     before = shelter.system.audit()["accepted"]
     page = person("/try")
@@ -205,7 +106,7 @@ def test_a_rejected_photo_is_shown_with_its_reason_and_offered_again(shelter: Sh
     wait_until("it is rejected", lambda: shelter.system.receipt(receipt)["state"] == "rejected", TASK_S)
     page = person("/health")
     page.get_by_text("The books balance.").wait_for()
-    page.get_by_role("cell", name="truncated").wait_for()
+    page.get_by_role("cell", name="The photo is cut off: its end is missing").wait_for()
     page.get_by_role("button", name="Offer again").click()
     page.get_by_text("The photo is offered to the model again.").wait_for()
 

@@ -49,6 +49,7 @@ PAGE: dict[str, Role | None] = {
     "POST /batches/{batch_id}/removal": Role.OPERATOR,
     "GET /history": Role.VIEWER,
     "GET /history/days.csv": Role.VIEWER,
+    "GET /history/lengths.csv": Role.VIEWER,
     "GET /history/stays.csv": Role.VIEWER,
     "GET /health": Role.VIEWER,
     "GET /models": Role.VIEWER,

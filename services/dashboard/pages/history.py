@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse, Response
 from services.dashboard.access import Viewer
 from services.dashboard.charts import paired, stacked
 from services.dashboard.domain import csv_cell
-from services.dashboard.history import by_day, day_rows, lengths, median_length
+from services.dashboard.history import by_day, day_rows, length_rows, lengths, median_length
 from services.dashboard.parts import Parts, PartsOf
 from services.dashboard.render import moment_of
 from services.dashboard.shapes import Stay
@@ -75,6 +75,13 @@ async def stays_csv(request: Request, viewer: Viewer, parts: PartsOf, days: Days
         decided: list[object] = [stay.state, stay.number_of_animals, stay.note]
         rows.append([stay.id, stay.space_id, stay.species, isoformat(stay.from_), until, hours, *decided])
     return _csv(f"huella-stays-{days}.csv", rows)
+
+
+@router.get("/history/lengths.csv", response_class=Response, name="lengths_csv")
+async def lengths_csv(request: Request, viewer: Viewer, parts: PartsOf, days: Days = 30) -> Response:
+    """Return how long the stays that ended lasted, as a table."""
+    stays = await _stays(request, viewer.person, parts, days)
+    return _csv(f"huella-lengths-{days}.csv", length_rows(stays))
 
 
 async def _stays(request: Request, person: Person, parts: Parts, days: int) -> list[Stay]:

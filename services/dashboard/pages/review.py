@@ -45,5 +45,6 @@ async def show_review(
         names=names,
         last=undo if undo is not None and undo.correction is not None else None,
         after=after,
+        said_below=undo is not None and undo.correction is not None,
         down=["aggregation"] if shown.down else [],
     )

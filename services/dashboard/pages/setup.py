@@ -79,14 +79,20 @@ async def put_camera(request: Request, admin: Admin, form: Form, parts: PartsOf)
     return await _camera_page(request, parts, admin, camera_id, secret)
 
 
-def _switches(form: FormData) -> dict[str, str | bool]:
-    """Return what a form says of the camera's firmware; an empty choice changes nothing, should there be a camera."""
-    chosen: dict[str, str | bool] = {}
+def _switches(form: FormData) -> dict[str, str | bool | int | None]:
+    """Return what a form says of the camera's firmware; an empty choice changes nothing, should there be a camera.
+
+    Only the form of a camera that is known (`device`) takes its MAC address and channel away by leaving them empty.
+    """
+    chosen: dict[str, str | bool | int | None] = {}
     if text(form, "authentication"):
         chosen["authentication"] = text(form, "authentication")
     for name in ("secret_in_path", "always_200"):
         if text(form, name):
             chosen[name] = text(form, name) == "yes"
+    mac, channel = text(form, "mac", 32), text(form, "channel", 9)
+    if mac or channel or text(form, "device"):
+        chosen |= {"mac": mac or None, "channel": whole_number(channel) if channel else None}
     return chosen
 
 
@@ -134,5 +140,6 @@ async def _camera_page(
         secret=secret,
         address=parts.settings.origin_for_cameras,
         spaces=sorted(shown.status.spaces, key=lambda space: natural(space.name)) if shown.status else [],
+        names={space.id: space.name for space in shown.status.spaces} if shown.status else {},
         down=["aggregation"] if shown.down else [],
     )

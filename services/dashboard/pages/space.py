@@ -1,6 +1,7 @@
 """A space: what it showed over time, its photos, its stays, and what an operator decides about them."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated
 
@@ -9,8 +10,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from services.dashboard.access import Form, Operator, Viewer, text
 from services.dashboard.charts import shortest, timeline
+from services.dashboard.clients import ServiceDown
 from services.dashboard.domain import safe_next
 from services.dashboard.pages.answers import see, whole_number
+from services.dashboard.pages.health import or_none
 from services.dashboard.pages.now import cameras_or_none
 from services.dashboard.parts import PartsOf
 from services.dashboard.render import moment_of
@@ -37,17 +40,26 @@ async def show_space(
     moment = moment_of(request)
     since = moment - timedelta(hours=hours or 24)
     person = viewer.person
-    space, spans, estimates, stays, cameras = await asyncio.gather(
-        parts.aggregation.space(person, space_id),
-        parts.aggregation.spans(person, space_id, isoformat(since)),
-        parts.aggregation.estimates(person, space_id, photos),
-        parts.aggregation.stays(person, 20, space_id=space_id),
-        cameras_or_none(parts, person),
+    cameras, retention, shown = await asyncio.gather(
+        cameras_or_none(parts, person), or_none(parts.ingest.retention(person)), parts.live.status(person)
     )
+    try:
+        space, spans, estimates, stays = await asyncio.gather(
+            parts.aggregation.space(person, space_id),
+            parts.aggregation.spans(person, space_id, isoformat(since)),
+            parts.aggregation.estimates(person, space_id, photos),
+            parts.aggregation.stays(person, 20, space_id=space_id),
+        )
+    except ServiceDown:
+        known = [one for one in shown.status.spaces if one.id == space_id] if shown.status else []
+        if not known:
+            raise
+        # What everybody was last shown of it is still worth more than nothing.
+        space, spans, estimates, stays = known[0], [], [], []
+        shown = replace(shown, down=True)
     if not hours:  # what is known of a new space should not be a thin line at the end of an empty day
         hours = shortest(spans, HOURS[:3], moment)
         since = moment - timedelta(hours=hours)
-    shown = await parts.live.status(person)
     here = (
         [one for one in tiles(shown.status, cameras or [], moment) if one.space.id == space_id] if shown.status else []
     )
@@ -63,7 +75,8 @@ async def show_space(
         estimates=estimates,
         photos=photos,
         stays=sorted(stays, key=lambda stay: (stay.until is not None, -stay.from_.timestamp())),
-        down=["camera_ingest"] if cameras is None else [],
+        retention=retention,
+        down=(["aggregation"] if shown.down else []) + (["camera_ingest"] if cameras is None else []),
     )
 
 

@@ -57,6 +57,7 @@ class FakeServices:
                 "received_at": at(9),
             }
         ]
+        self.workers: dict[str, int] | None = {"image_classifier": 1, "aggregation": 1}
         self.refuse: dict[str, tuple[int, str]] = {}
 
     @staticmethod
@@ -172,6 +173,7 @@ class FakeServices:
             "/v1/retention": {"image_days": 30, "row_days": 400},
             "/v1/pipeline": {
                 "queues": {"classify_frames": 1, "record_estimates": None},
+                "workers": self.workers,
                 "unsettled": 1,
                 "oldest_unsettled_s": 0.4,
                 "last_settled_at": at(0.1),

@@ -200,6 +200,20 @@ def test_what_a_camera_s_firmware_needs_is_switched_on_and_what_a_form_leaves_ou
         {"space_id": "k1", "authentication": "digest", "secret_in_path": True, "always_200": False},
         {"space_id": "k2"},
     ]
+    services.asked.clear()
+    services.cameras[0] |= {"mac": "44:19:b6:0a:01:02", "channel": 3}
+    page = client.get("/cameras/door").text
+    assert "<code>44:19:b6:0a:01:02</code>, channel 3" in page
+    device = {"device": "told", "mac": "44-19-b6-0a-01-02"}
+    for channel in ("4", ""):
+        post(client, "/setup/cameras", camera_id="door", space_id="k1", channel=channel, **device)
+    post(client, "/setup/cameras", camera_id="door", space_id="k1", device="told", mac="", channel="")
+    put = [body for method, path, _, body in services.asked if (method, path) == ("PUT", "/v1/cameras/door")]
+    assert [(body["mac"], body["channel"]) for body in put] == [
+        ("44-19-b6-0a-01-02", 4),
+        ("44-19-b6-0a-01-02", None),
+        (None, None),
+    ]
     services.cameras[0] |= {"always_200": True, "refused": 3, "last_refusal": "no-photo", "secret_in_path": True}
     page = client.get("/cameras/door").text
     assert "3 <span" in page
@@ -240,7 +254,7 @@ def test_a_batch_shows_its_progress_its_photos_and_its_errors(browser: Browser, 
     assert 'data-live="2"' in page
     assert "2 of 3 photos, 1 of them errors." in page
     assert "kennel/&lt;1&gt;.jpg" in page
-    assert "truncated" in page
+    assert "The photo is cut off: its end is missing" in page
     assert "/batches/b1/pictures/1" in page
     assert "/batches/b1/cancellation" not in page
     client = browser(Role.OPERATOR, "else")
@@ -280,6 +294,40 @@ def test_history_as_csv_never_runs_a_formula(browser: Browser) -> None:
     days = list(csv.DictReader(io.StringIO(browser(Role.OPERATOR).get("/history/days.csv?days=7").text)))
     assert len(days) == 7
     assert sum(int(day["arrivals"]) for day in days) == 2
+
+
+def test_the_lengths_of_stays_that_are_drawn_are_given_as_csv_too(browser: Browser) -> None:
+    rows = list(csv.DictReader(io.StringIO(browser(Role.VIEWER).get("/history/lengths.csv?days=7").text)))
+    assert {row["length"]: row["dogs"] for row in rows if row["dogs"] != "0"} == {
+        "under_3_days": "1",
+        "median_hours": "49.0",
+    }
+
+
+@pytest.mark.parametrize(
+    ("workers", "said"),
+    [
+        ({"image_classifier": 2, "aggregation": 1}, "2 at work"),
+        ({"image_classifier": 0, "aggregation": 1}, "No worker is there: photos wait until one starts."),
+        (None, "Photos are counted as they come."),
+    ],
+)
+def test_health_tells_how_many_workers_there_are_now(
+    browser: Browser, services: FakeServices, workers: dict[str, int] | None, said: str
+) -> None:
+    services.workers = workers
+    assert said in browser(Role.VIEWER).get("/health").text
+
+
+def test_a_space_shows_what_is_known_of_it_while_aggregation_is_away(browser: Browser, services: FakeServices) -> None:
+    client = browser(Role.VIEWER)
+    assert "They are removed after 30 days." in client.get("/spaces/k1").text
+    services.down.add("aggregation")
+    page = client.get("/spaces/k1")
+    assert page.status_code == 200
+    for said in ("this service does not answer now", "Kennel 1", f"/photos/{receipt(1)}/thumbnail", "Not known now"):
+        assert said in page.text
+    assert client.get("/spaces/never-seen").status_code == 503
 
 
 @pytest.mark.parametrize(("path", "status"), [("/spaces/none", 404), ("/nowhere", 404), ("/spaces/k1?hours=x", 422)])

@@ -104,6 +104,8 @@ def test_the_language_is_the_switch_s_else_the_browser_s(cookie: str | None, hea
         ("cat", ["a"], 1, True, [("no_camera_sends", True)]),
         ("cat", ["a"], 2, True, [("camera_silent", True)]),
         ("stale", [], 0, True, [("stale", True)]),
+        ("stale", [], 2, True, [("stale", True), ("blind", True)]),
+        ("stale", ["a"], 2, True, [("camera_silent", True), ("stale", True)]),
         ("unsure", [], 1, True, [("unsure", False)]),
         ("unsure", ["a"], 2, True, [("camera_silent", True), ("unsure", False)]),
         ("stale", ["a"], 1, False, []),

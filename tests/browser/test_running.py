@@ -37,6 +37,8 @@ def test_now_shows_a_change_without_reloading_because_it_was_told(shelter: Shelt
         took.append(time.monotonic() - started)
     print(f"seen {min(took) * 1000:.0f} ms after the change was answered")
     assert page.evaluate("window.neverReloaded")
+    # And whoever does not see it is told so: a polite live region.
+    page.locator("#announce[role=status]").get_by_text("Kennel 1: Cat, available").wait_for(state="attached")
     page.get_by_text("Dog, available").or_(page.get_by_text("Cat, available")).first.wait_for()
 
 

@@ -22,7 +22,8 @@ PROJECT = "huella-test"
 # How many of each: the kill test is about replicas that share the work.
 REPLICAS = {"camera-ingest": 2, "image-classifier": 1, "image-classifier-worker": 3, "aggregation": 2, "dashboard": 1}
 SINGLE = ("aggregation-worker", "redis", "postgres", "gateway")
-AGENT = "camera-agent"  # runs only when it is asked for
+AGENT = "camera-agent"  # runs only when it is asked for, by this:
+CAMERAS = ("--profile", "cameras")
 KEPT_CHARACTERS = 200_000
 START_S = 1800
 COMMAND_S = 300
@@ -90,6 +91,25 @@ class Stack(System):
             self.ingest.put(f"/v1/cameras/{camera_id}", json={"space_id": space_id, **options}).raise_for_status()
         self.cameras.append(camera)
         return camera
+
+    def fetched(self, camera_id: str) -> Camera:
+        """Register a camera and write the agent's file, which tells it to fetch that one, twice a second."""
+        camera = self.camera(camera_id, "fetched")
+        folder = Path(self.environment["HUELLA_CAMERAS"])
+        folder.mkdir(exist_ok=True)
+        (folder / "secret").write_text(camera.secret)
+        (folder / "cameras.yaml").write_text(
+            f"ingest: http://gateway:8080\ncameras:\n  {camera_id}:\n    source: 'simulated:cat'\n    every_s: 0.5\n"
+            "    skip_unchanged: false\n    secret_file: secret\n"
+        )
+        folder.chmod(0o755)
+        for path in folder.iterdir():
+            path.chmod(0o644)
+        return camera
+
+    def receipts(self, camera: Camera) -> list[dict[str, str]]:
+        """Return what ingest says of each frame that it accepted of a camera."""
+        return list(self.items(self.ingest, "/v1/receipts", camera_id=camera.camera_id, limit=200))
 
     def connect(self) -> None:
         """Open a client with an admin's token; the three services are at one address."""
@@ -191,6 +211,13 @@ class Stack(System):
             return False
 
 
+def delivered(camera: Camera, receipts: list[dict[str, str]]) -> None:
+    """Put into a camera's log what was accepted of it in another way than its own, for the ledger."""
+    for row in receipts:
+        camera.attempted.add(row["frame_id"])
+        camera.log.append((row["frame_id"], row["receipt"]))
+
+
 def photo(name: str) -> bytes:
     """Return a drawn dog whose bytes are its own."""
     return named(drawn("dog"), name)
@@ -208,4 +235,4 @@ def running_stack(engine: Engine, secrets: Path) -> Iterator[Stack]:
     finally:
         stack.close()
         stack.keep_logs(REPOSITORY / "build" / "containers")
-        stack.compose("--profile", "cameras", "down", "-v")
+        stack.compose(*CAMERAS, "down", "-v", "-t", "2")

@@ -12,11 +12,12 @@ import pytest
 from deploy.local.system import REPOSITORY
 from shared.testing import wait_until
 from tests.cameras import flowing
-from tests.containers.stack import FOLDERS, START_S, Stack, photo
+from tests.containers.stack import AGENT, CAMERAS, FOLDERS, START_S, Stack, delivered, photo
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(2400)]
 
-TAG_OF = {service: f"{FOLDERS[service].upper()}_TAG" for service in FOLDERS}
+IMAGES = {**FOLDERS, AGENT: "camera_agent"}
+TAG_OF = {service: f"{folder.upper()}_TAG" for service, folder in IMAGES.items()}
 
 
 def git(*arguments: str) -> str:
@@ -38,19 +39,19 @@ def unpack(revision: str, folder: Path) -> Path:
 def build(system: Stack, service: str, tree: Path, tag: str) -> None:
     """Build one service's image from a folder, under a tag of its own."""
     where = {"COMPOSE_FILE": str(tree / "docker-compose.yml"), TAG_OF[service]: tag}
-    system.compose("build", service, within_s=START_S, cwd=tree, environment=where)
+    system.compose(*CAMERAS, "build", service, within_s=START_S, cwd=tree, environment=where)
 
 
-@pytest.mark.parametrize("service", FOLDERS)
+@pytest.mark.parametrize("service", IMAGES)
 def test_an_image_is_built_without_the_other_services_folders(system: Stack, service: str, tmp_path: Path) -> None:
     tree = unpack("HEAD", tmp_path / "tree")
     for folder in (tree / "services").iterdir():
-        if folder.name != FOLDERS[service]:
+        if folder.name != IMAGES[service]:
             shutil.rmtree(folder)
     build(system, service, tree, "alone")
-    script = f"import services.{FOLDERS[service]}.main"
+    script = f"import services.{IMAGES[service]}.main"
     alone = {TAG_OF[service]: "alone"}
-    system.compose("run", "--rm", "--no-deps", "-T", service, "python", "-c", script, environment=alone)
+    system.compose(*CAMERAS, "run", "--rm", "--no-deps", "-T", service, "python", "-c", script, environment=alone)
 
 
 def previous(service: str) -> str | None:
@@ -58,7 +59,7 @@ def previous(service: str) -> str | None:
 
     PREVIOUS=revision names another, say the tag that production runs.
     """
-    folder = f"services/{FOLDERS[service]}"
+    folder = f"services/{IMAGES[service]}"
     chosen = os.environ.get("PREVIOUS")
     if not chosen:
         newest = git("log", "-1", "--format=%H", "--", folder, f":!{folder}/tests", f":!{folder}/README.md")
@@ -96,3 +97,20 @@ def test_the_previous_version_of_a_service_works_beside_the_present_others(
     assert after["rejected"] == before["rejected"]
     assert system.ledger(*system.cameras).kept
     assert system.reconciliation()["agrees"]
+
+
+def test_the_previous_camera_agent_delivers_to_the_present_others(system: Stack, tmp_path: Path) -> None:
+    revision = previous(AGENT)
+    if revision is None:
+        pytest.skip(f"{AGENT} had no image before its newest change (PREVIOUS=revision names one that has)")
+    build(system, AGENT, unpack(revision, tmp_path / "tree"), "previous")
+    camera = system.fetched("fetched-before")
+    system.compose(*CAMERAS, "up", "-d", "--no-deps", AGENT, environment={TAG_OF[AGENT]: "previous"})
+    (container,) = system.containers(AGENT)
+    assert system.act("inspect", "--format={{.Config.Image}}", container).strip().endswith(":previous")
+    wait_until("photos come", lambda: len(system.receipts(camera)) >= 5, 120)
+    system.act("stop", container)
+    system.act("rm", container)
+    system.wait_settled(0)
+    delivered(camera, system.receipts(camera))
+    assert {row["state"] for row in system.receipts(camera)} == {"counted"}

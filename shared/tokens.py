@@ -7,10 +7,11 @@ audience `huella`; a service's token names the one service that it is for and la
 
 import base64
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 PEOPLE = "huella"
 SERVICE_TOKEN_S = 300
 ALGORITHM = "EdDSA"
+LEEWAY_S = 10.0  # by which the clocks of two machines may differ
 
 
 class Role(StrEnum):
@@ -49,11 +51,15 @@ class BadToken(Exception):
 
 @dataclass(frozen=True)
 class Identity:
-    """Who calls: `subject` for the record, and one role."""
+    """Who calls: `subject` for the record, one role, and `until` when (seconds since 1970) the token is let in.
+
+    A request is let in or not when it begins; only what goes on, as an event stream does, must look at `until`.
+    """
 
     subject: str
     role: Role
     issuer: str
+    until: float = field(default=math.inf, compare=False)
 
     def may(self, role: Role) -> bool:
         """Return whether this identity has the rights of `role`; services and people never stand in for each other."""
@@ -160,7 +166,7 @@ class Keyring:
                 audience=[PEOPLE, service],
                 issuer=issuer,
                 options={"require": ["exp", "iat", "sub", "aud", "iss"]},
-                leeway=10,
+                leeway=LEEWAY_S,
             )
             role = Role(claims.get("role", ""))
         except jwt.ExpiredSignatureError:
@@ -171,4 +177,4 @@ class Keyring:
             raise BadToken("its issuer may not grant that role")
         if (role is Role.SERVICE) != (claims["aud"] == service):
             raise BadToken("its audience is another")
-        return Identity(subject=str(claims["sub"]), role=role, issuer=str(issuer))
+        return Identity(subject=str(claims["sub"]), role=role, issuer=str(issuer), until=claims["exp"] + LEEWAY_S)

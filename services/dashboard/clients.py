@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T", bound=BaseModel)
 TOKEN_S = 60
+STREAM_S = 3600  # the stream of changes ends with its token, and is then opened anew
 PAGES = 25
 
 
@@ -308,7 +309,7 @@ class Aggregation(Client):
     @asynccontextmanager
     async def events(self, last_id: str | None) -> AsyncIterator[AsyncIterator[str]]:
         """Give the lines of the stream of changes after `last_id`. Raises ServiceDown."""
-        token = self._signer.mint("dashboard", Role.VIEWER, PEOPLE, TOKEN_S)
+        token = self._signer.mint("dashboard", Role.VIEWER, PEOPLE, STREAM_S)
         headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
         if last_id is not None:
             headers["Last-Event-ID"] = last_id

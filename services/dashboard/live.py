@@ -28,6 +28,7 @@ WAITING_EVENTS = 50
 MOST_STAYS = 2000
 SHORTEST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
+SHORTEST_STREAM_S = 10.0  # one that ends sooner has met a fault
 
 FAILURES = Counter("huella_page_stream_failures_total", "Times that following the changes met an unforeseen error.")
 
@@ -125,7 +126,7 @@ class Live:
         while True:
             try:
                 async with self._aggregation.events(last_id) as lines:
-                    self._told, pause_s = True, SHORTEST_PAUSE_S
+                    self._told, pause_s, opened_at = True, SHORTEST_PAUSE_S, time.monotonic()
                     self._tell("up")
                     async for line in lines:
                         field, _, value = line.partition(":")
@@ -133,6 +134,8 @@ class Live:
                             last_id = value.strip()
                         elif field == "data":
                             self._tell("change")
+                if time.monotonic() - opened_at > SHORTEST_STREAM_S:
+                    continue  # it ended with its token: it is opened anew at once, and goes on where it was
             except ServiceDown:
                 log.warning("stream of changes is cut", again_in_s=pause_s)
             except Exception:  # open pages must hear of changes again, whatever this one was

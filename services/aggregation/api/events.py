@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.aggregation import metrics, views
 from services.aggregation.api.pages import Db
-from services.aggregation.listeners import AT_ONCE, Listeners
+from services.aggregation.listeners import AT_ONCE, Change, Listener, Listeners
 from shared.auth import Viewer
 from shared.database import Database
 from shared.problem import Problem
@@ -53,7 +54,8 @@ async def stream_changes(
     """Stream changes as they happen; resume by `Last-Event-ID` or `?after=`.
 
     An event is named by its kind, its id is the sequence. `reset` says that changes in between are no longer kept:
-    GET the adoption status and go on from there. A comment comes every 15 seconds.
+    GET the adoption status and go on from there. A comment comes every 15 seconds. The stream ends with the token
+    that it was opened with: resume it with a new one.
     """
     listeners: Listeners = request.app.state.listeners
     resume = _sequence(last_event_id) if last_event_id else after
@@ -61,7 +63,7 @@ async def stream_changes(
     # Where to start is settled before the answer begins: whoever has the answer misses nothing from then on.
     last, newest, reset = await asyncio.to_thread(_where_to_start, db, resume)
     return Stream(
-        _events(listeners, db, last, newest, reset),
+        _events(listeners, db, last, newest, reset, caller.until),
         ping=HEARTBEAT_S,
         send_timeout=SEND_TIMEOUT_S,
         headers={"Cache-Control": "no-store"},
@@ -75,20 +77,32 @@ def _sequence(text: str) -> int:
 
 
 async def _events(
-    listeners: Listeners, db: Database, last: int, newest: int, reset: bool
+    listeners: Listeners, db: Database, last: int, newest: int, reset: bool, until: float
 ) -> AsyncIterator[ServerSentEvent]:
     # The listener is there before the past is read, so nothing falls in between; what comes twice is skipped.
     async with listeners.listen(newest) as listener:
         if reset:
             yield ServerSentEvent(json.dumps({"sequence": last}), event="reset", id=str(last))
-        while changes := await asyncio.to_thread(_read, db, last):
+        while time.time() < until and (changes := await asyncio.to_thread(_read, db, last)):
             for change in changes:
                 last = change["sequence"]
                 yield _event(change)
-        while (live := await listener.queue.get()) is not None:
+        while (live := await _next(listener, until)) is not None:
             if live["sequence"] > last:
                 last = live["sequence"]
                 yield _event(live)
+
+
+async def _next(listener: Listener, until: float) -> Change | None:
+    """Return the next change, or None when the stream or the right to it (`until`, seconds since 1970) has ended."""
+    left_s = until - time.time()
+    if left_s <= 0:
+        return None
+    try:
+        async with asyncio.timeout(left_s):
+            return await listener.queue.get()
+    except TimeoutError:
+        return None
 
 
 def _event(change: dict[str, Any]) -> ServerSentEvent:

@@ -78,6 +78,15 @@ def test_changes_come_as_they_happen_and_a_listener_resumes_where_it_was(client:
         assert [event["id"] for event in events(stream.iter_lines(), 3)] == ["4", "5", "6"]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_stream_ends_with_the_token_that_it_was_opened_with(client: httpx.Client, token_for: TokenFor) -> None:
+    token = token_for(Role.VIEWER, lifetime_s=-5)  # let in for five seconds more, as clocks may differ
+    with client.stream("GET", EVENTS, headers={"Authorization": f"Bearer {token}"}) as stream:
+        assert stream.status_code == 200
+        assert not [line for line in stream.iter_lines() if line.startswith("data")]
+    assert client.get(EVENTS, headers={"Authorization": f"Bearer {token}"}).status_code == 401
+
+
 def test_without_an_id_only_what_comes_is_streamed(client: httpx.Client, record: Record) -> None:
     record(result("k1", cat=0.98))
     with client.stream("GET", EVENTS) as stream:

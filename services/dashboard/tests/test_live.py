@@ -20,6 +20,9 @@ MARTA = Person("marta", "Marta", Role.VIEWER, now(), None)
 STATUS = {"as_of": datetime.now(UTC), "spaces": [], "stays": [], "totals": {}, "changes": []}
 
 
+ENDED = "the stream ended in order"
+
+
 class FakeAggregation:
     """Counts what it is asked; gives the lines of `streams`, one list a connection, then waits for ever."""
 
@@ -48,6 +51,8 @@ class FakeAggregation:
         for line in lines:
             if isinstance(line, Exception):
                 raise line
+            if line == ENDED:
+                return
             yield line
         await asyncio.Event().wait()
 
@@ -99,6 +104,21 @@ def test_a_stream_that_is_cut_is_said_and_goes_on_from_where_it_was(failure: Exc
         page: Any = shared.listen()
         heard = [await asyncio.wait_for(anext(page), 10) for _ in range(5)]
         assert heard == ["up", "change", "down", "up", "change"]
+        assert fake.resumed == [None, "7"]
+        await page.aclose()
+
+    asyncio.run(run())
+
+
+def test_a_stream_that_ends_with_its_token_goes_on_and_no_page_is_told_of_an_outage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "SHORTEST_STREAM_S", -1)
+
+    async def run() -> None:
+        fake = FakeAggregation(["id: 7", "data: {}", ENDED], ["id: 8", "data: {}"])
+        page: Any = live(fake).listen()
+        assert [await asyncio.wait_for(anext(page), 10) for _ in range(4)] == ["up", "change", "up", "change"]
         assert fake.resumed == [None, "7"]
         await page.aclose()
 

@@ -41,7 +41,7 @@ def to_review(frames: Iterable[Seen]) -> list[tuple[str, list[Reason]]]:
     `camera`: another camera of the space saw something else within 10 s. `person`: somebody said otherwise of a frame
     of the space within a minute. `model`: another model version read another photo of the same camera within 10 s
     otherwise, as happens while several are in use. A camera whose scene stays the same is asked about once a minute,
-    not once a frame.
+    not once a frame: nor is an unsure frame within a minute of one of the same camera that a person has answered.
     """
     by_space: dict[str, list[Seen]] = {}
     for frame in frames:
@@ -59,10 +59,11 @@ def to_review(frames: Iterable[Seen]) -> list[tuple[str, list[Reason]]]:
 
 def _reasons(there: Sequence[Seen], index: int) -> list[Reason]:
     frame = there[index]
-    reasons = [Reason.UNSURE] if frame.label == "unsure" else []
-    if frame.label == "unsure":
-        return reasons
     near = list(_near(there, index))
+    if frame.label == "unsure":
+        answered = any(other.said is not None and other.camera_id == frame.camera_id for other in near)
+        return [] if answered else [Reason.UNSURE]
+    reasons = []
     if any(_other_camera_says_otherwise(frame, other) for other in near):
         reasons.append(Reason.CAMERA)
     if any(other.said not in (None, frame.label) for other in near):

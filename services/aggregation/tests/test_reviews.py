@@ -23,6 +23,14 @@ TABLE = {
     "unsure": ([frame(1, 0, "unsure")], {"r1": [Reason.UNSURE]}),
     "unsure, of bad quality": ([frame(1, 0, "unsure", quality="dark")], {}),
     "unsure, already corrected": ([frame(1, 0, "unsure", said="cat")], {}),
+    "unsure, and its camera's frame just before is answered": (
+        [frame(1, 0, "unsure", said="cat"), frame(2, 30, "unsure")],
+        {},
+    ),
+    "unsure, and only another camera's frame is answered": (
+        [frame(1, 0, "unsure", said="cat"), frame(2, 30, "unsure", "c2")],
+        {"r2": [Reason.UNSURE]},
+    ),
     "two cameras see different animals": (
         [frame(1, 0, "cat"), frame(2, 5, "dog", "c2")],
         {"r2": [Reason.CAMERA], "r1": [Reason.CAMERA]},

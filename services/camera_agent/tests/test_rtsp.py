@@ -1,6 +1,7 @@
 """RTSP against a real server, GStreamer's from Debian's packages; and against cameras that mean no good."""
 
 import io
+import os
 import socket
 import subprocess
 import threading
@@ -21,6 +22,7 @@ from services.camera_agent.config import Camera
 from services.camera_agent.sources import rtsp
 from services.camera_agent.sources.photos import Photo, SourceFailure
 from services.camera_agent.tests.cameras import camera
+from shared.testing import wait_until
 
 PYTHON = "/usr/bin/python3"
 PACKAGES = "python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good"
@@ -179,6 +181,34 @@ def test_a_refusal_is_told_without_the_password(status: str, reason: str) -> Non
         with pytest.raises(SourceFailure, match="check the address") as caught:
             take(camera(url, user="viewer"), 1)
         assert caught.value.reason == reason
+
+
+def test_many_vain_connections_leave_neither_descriptors_nor_threads() -> None:
+    with false_camera(lambda method: "RTSP/1.0 404 Not Found\r\n\r\n") as (url, asked):
+
+        def fail(times: int) -> None:
+            for _ in range(times):
+                with pytest.raises(SourceFailure):
+                    take(camera(url), 1)
+
+        def opened() -> tuple[int, int]:
+            return len(os.listdir("/proc/self/fd")), threading.active_count()
+
+        fail(3)  # what is loaded once is loaded by now
+        before = opened()
+        fail(60)
+        assert asked.count("connected") == 63
+        wait_until("all of it is closed", lambda: all(now <= then for now, then in zip(opened(), before, strict=True)))
+
+
+@needs_server
+def test_many_streams_of_a_real_server_leave_no_descriptor() -> None:
+    with server("h264") as url:
+        take(camera(url), 1)
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(6):
+            assert len(take(camera(url), 1)) == 1
+        assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_camera_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from deploy.local.cameras import Feed, Unexpected, checked, keep, load_kept, reg
 from deploy.local.photos import FolderPhotos, Photos, find_photos
 from deploy.local.running import Interrupted, interruptible
 from deploy.local.scenes import LABELS
-from deploy.local.sketches import Apart, SketchedPhotos
+from deploy.local.sketches import SketchedPhotos, sketched
 from deploy.local.story import SPEED, Condition, Event, Story, inhabitants
 from deploy.local.system import CannotStart, System
 from deploy.local.truth import COMING_S, Tally, verdict
@@ -35,6 +35,7 @@ PHOTO_EVERY_S = 2.0
 LOOK_EVERY_S = 0.5
 PLAIN_EVERY_S = 10.0
 READY_S = 180.0
+PREPARED_S = 30.0
 DRAIN_S = 30.0
 DRAIN_INTERRUPTED_S = 3.0
 TOKEN_S = 30 * 86_400
@@ -173,15 +174,6 @@ def told_before(system: System, story: Story) -> float:
 
 
 @contextmanager
-def sketched(system: System, story: Story) -> Iterator[Photos]:
-    """Give drawn photos, of which the first are sketched while the system still starts."""
-    first_s = told_before(system, story)
-    with closing(Apart()) as draw, closing(SketchedPhotos(story.spaces, draw)) as photos:
-        photos.prepare({camera: story.shot(camera, first_s, 0) for space in story.spaces for camera in space.cameras})
-        yield photos
-
-
-@contextmanager
 def opened(system: System, story: Story, photos: Photos) -> Iterator[Demo]:
     """Make the spaces and cameras of `story` and give a demo whose cameras send until the end of the `with`."""
     signer = Signer(system.keys, "cli")
@@ -277,8 +269,13 @@ def main(
             system = running.configured()
             found = find_photos(photos) if photos else None
             story = Story(labels=list(found or LABELS), seed=seed, speed=speed)
-            source = FolderPhotos(found, seed) if found else ended.enter_context(sketched(system, story))
-            with a_running_system(system), opened(system, story, source) as demo:
+            source = (
+                FolderPhotos(found, seed) if found else ended.enter_context(sketched(story, told_before(system, story)))
+            )
+            ended.enter_context(a_running_system(system))
+            if isinstance(source, SketchedPhotos) and not source.prepared(PREPARED_S):
+                say("This machine is busy: some cameras need a little longer for their first photos")
+            with opened(system, story, source) as demo:
                 patience_s = DRAIN_S
                 try:
                     show(demo, time.monotonic() + (duration or float("inf")), Console())

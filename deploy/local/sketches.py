@@ -9,8 +9,8 @@ import signal
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 
@@ -19,7 +19,7 @@ from PIL import Image
 from deploy.local.drawing.light import Exposed
 from deploy.local.photos import DrawnPhotos
 from deploy.local.scenes import SIZE, Scene, exposed, photo_of, to_jpeg
-from deploy.local.story import Shot, Space
+from deploy.local.story import Shot, Space, Story
 
 KEPT = 24
 NICE = 10  # the whole pictures have time; the system that they are shown to has not
@@ -78,6 +78,7 @@ class SketchedPhotos:
         self._kept: OrderedDict[tuple[Seen, bool], Exposed] = OrderedDict()
         self._wanted: dict[str, Seen] = {}
         self._closed = False
+        self._preparing: threading.Thread | None = None
         self._thread = threading.Thread(target=self._draw_wanted, name="drawing", daemon=True)
         self._thread.start()
 
@@ -88,7 +89,14 @@ class SketchedPhotos:
 
     def prepare(self, shots: Mapping[str, Shot]) -> None:
         """Begin to sketch what cameras will see first, in the order in which they will ask, without waiting for it."""
-        threading.Thread(target=self._prepare, args=(shots,), name="sketching", daemon=True).start()
+        self._preparing = threading.Thread(target=self._prepare, args=(shots,), name="sketching", daemon=True)
+        self._preparing.start()
+
+    def prepared(self, within_s: float) -> bool:
+        """Wait until that is done, and return whether it was within so many seconds."""
+        if self._preparing is not None:
+            self._preparing.join(within_s)
+        return self._preparing is None or not self._preparing.is_alive()
 
     def _prepare(self, shots: Mapping[str, Shot]) -> None:
         for camera_id, shot in shots.items():
@@ -148,3 +156,11 @@ class SketchedPhotos:
             self._kept[seen, whole] = drawn
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
+
+
+@contextmanager
+def sketched(story: Story, first_s: float) -> Iterator[SketchedPhotos]:
+    """Give photos of a story's shelter, those of `first_s` seconds after its start being sketched at once."""
+    with closing(Apart()) as draw, closing(SketchedPhotos(story.spaces, draw)) as photos:
+        photos.prepare({camera: story.shot(camera, first_s, 0) for space in story.spaces for camera in space.cameras})
+        yield photos

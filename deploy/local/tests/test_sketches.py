@@ -73,7 +73,8 @@ def test_of_what_a_camera_saw_meanwhile_only_the_last_is_drawn_whole(photos: Ske
 
 def test_the_first_photos_are_sketched_before_they_are_asked_for(photos: SketchedPhotos, painter: Painter) -> None:
     photos.prepare({"k3-front": SHOT, "k4-front": SHOT})
-    wait_until("both are sketched", lambda: len(photos._kept) == 2)
+    assert photos.prepared(60)
+    assert len(photos._kept) == 2
     photos.take("k3-front", SHOT)
     assert len(photos._kept) == 2
 

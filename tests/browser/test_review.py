@@ -76,7 +76,8 @@ def test_review_asks_where_another_camera_a_person_or_another_version_disagrees(
     cat, dog = recognised("cat", 1), recognised("dog", 1)
     shelter.looking_at("two-cameras").put("a", named(cat, "camera a"), at)
     system.camera("two-cameras-back", "two-cameras").put("b", named(dog, "camera b"), at)
-    told, _ = [shelter.looking_at("told").put(name, named(cat, f"told {name}"), at) for name in ("c", "d")]
+    one_camera = shelter.looking_at("told")
+    told, _ = [one_camera.put(name, named(cat, f"told {name}"), at) for name in ("c", "d")]
     two_versions = shelter.looking_at("two-versions")
     first = two_versions.put("e", named(cat, "version e"), at)
     system.wait_settled(0, TASK_S)

@@ -139,6 +139,21 @@ def test_a_space_and_a_camera_are_added_and_the_line_that_is_shown_works(
     page.get_by_role("button", name="End the old secret").click()
     page.get_by_text("The old secret is no longer accepted.").wait_for()
     assert statuses(shelter, first, second) == [401, 200]
+    page.get_by_label("Space", exact=True).fill("k2")
+    page.locator("section", has=page.get_by_role("heading", name="Let it look at another space")).get_by_role(
+        "button", name="Save"
+    ).first.click()
+    page.get_by_text("Saved.").wait_for()
+    assert shelter.system.get(shelter.system.ingest, "/v1/cameras/yard-gate")["space_id"] == "k2"
+    page.goto("/setup")
+    card = page.locator(".spaces > li", has=page.get_by_role("link", name="The yard"))
+    card.get_by_text("Change", exact=True).click()
+    card.get_by_label("Name").fill("The garden")
+    card.get_by_label("Purpose").select_option("staff")
+    card.get_by_role("button", name="Save").click()
+    page.get_by_text("Saved.").wait_for()
+    yard = shelter.system.spaces()["yard"]
+    assert (yard["name"], yard["purpose"]) == ("The garden", "staff")
 
 
 def statuses(shelter: Shelter, *secrets: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""What a process did with its frames, on its way to the database: never waited for, a moment behind at most."""
+"""What a process did with its frames, on its way to the database: never waited for, half a second behind at most."""
 
 import threading
 from collections import Counter, defaultdict
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import structlog
 from prometheus_client import Counter as Metric
 
@@ -28,6 +29,7 @@ DECISIONS = Metric(
     ["variant", "model", "version", "outcome"],
 )
 BINS = 10
+MOST_DECISIONS = 2000
 
 Key = tuple[Any, ...]
 
@@ -103,12 +105,15 @@ class Entry:
     def spread(self, camera_id: str, at: datetime, picture: Picture, said: Prediction) -> None:
         """Count where a frame's scores and its picture lie among those of its camera."""
         hour = at.replace(minute=0, second=0, microsecond=0)
-        pixels = picture.pixels[::4, ::4]
+        # By hand: numpy's own std takes ten times as long on so few.
+        pixels = picture.pixels[::8, ::8].ravel().astype(np.int64)
+        mean = int(pixels.sum()) / pixels.size
+        variance = int(pixels.dot(pixels)) / pixels.size - mean**2
         values = {
             "cat": said.probabilities.cat,
             "dog": said.probabilities.dog,
-            "brightness": float(pixels.mean()) / 256,
-            "contrast": float(pixels.std()) / 128,
+            "brightness": mean / 256,
+            "contrast": max(0.0, variance) ** 0.5 / 128,
         }
         for kind, value in values.items():
             self.spreads[(camera_id, hour, kind, min(BINS - 1, int(value * BINS)))] += 1
@@ -143,7 +148,7 @@ class Entry:
 
 
 class Journal:
-    """Gathers entries; those with decisions are written at once, sums alone when `flush` is called."""
+    """Gathers entries until `flush` is called; many decisions are not waited for."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -154,13 +159,18 @@ class Journal:
         """Take an entry, soon to be durable; does not wait."""
         with self._lock:
             self._kept.add(entry)
-            due = bool(self._kept.decisions)
+            due = len(self._kept.decisions) >= MOST_DECISIONS
         if due:
             self.flush()
 
-    def flush(self) -> None:
-        """Hand over what has gathered; a database that does not take it costs statistics, and no frame."""
+    def flush(self, *, sums_alone: bool = True) -> None:
+        """Hand over what has gathered, mere sums only if they are due.
+
+        A database that does not take it costs statistics, and no frame.
+        """
         with self._lock:
+            if not (sums_alone or self._kept.decisions):
+                return
             entry, self._kept = self._kept, Entry()
         if not (entry.tallies or entry.spreads or entry.decisions):
             return

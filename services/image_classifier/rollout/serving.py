@@ -198,7 +198,8 @@ def _note(
         champion=champion if isinstance(champion, Prediction) else None,
         said=prediction,
     )
-    if now.rollout.strategy is not Strategy.SINGLE:
+    # Of a frame that the champion alone looks at, under a policy that leaves no choice, there is nothing to learn.
+    if now.rollout.strategy not in (Strategy.SINGLE, Strategy.SILENT) or shot.choice.shadows:
         entry.row(
             revision,
             variant,

@@ -55,6 +55,9 @@ def judge_canary(rules: Canary, stage: int, age_s: float, champion: Seen, candid
         return Verdict("wait", f"It bakes for {rules.bake_s - age_s:.0f} s more; {frames} frames are compared.")
     if frames < rules.least_frames:
         return Verdict("wait", f"It has {frames} compared frames of the {rules.least_frames} that a stage needs.")
+    timed = _timed(champion, candidate)
+    if timed < LATENCY_FRAMES:
+        return Verdict("wait", f"It has {timed} timed frames of the {LATENCY_FRAMES} by which its latency is judged.")
     different = candidate.compared - candidate.agreed
     worst = bounds(different, candidate.compared, rules.alpha)[1]
     if candidate.compared and worst > rules.disagreement:
@@ -83,8 +86,12 @@ def _broken_rail(rules: Canary, champion: Seen, candidate: Seen) -> str | None:
             f"at most {rules.disagreement:.0%} may."
         )
     ours, theirs = candidate.latency_p95, champion.latency_p95
-    timed = min(sum(candidate.latencies.values()), sum(champion.latencies.values()))
-    if ours and theirs and timed >= LATENCY_FRAMES and ours > rules.latency_factor * theirs + LATENCY_SLACK_S:
+    if (
+        ours
+        and theirs
+        and _timed(champion, candidate) >= LATENCY_FRAMES
+        and ours > rules.latency_factor * theirs + LATENCY_SLACK_S
+    ):
         return (
             f"Latency: 95 % of frames take up to {1000 * ours:.0f} ms, the champion's {1000 * theirs:.0f} ms; "
             f"at most {rules.latency_factor:g} times as long is allowed."
@@ -98,6 +105,10 @@ def _broken_rail(rules: Canary, champion: Seen, candidate: Seen) -> str | None:
             f"of the champion's {champion_wrong} of {champion.corrections}."
         )
     return None
+
+
+def _timed(champion: Seen, candidate: Seen) -> int:
+    return min(sum(candidate.latencies.values()), sum(champion.latencies.values()))
 
 
 def judge(rollout: Rollout, age_s: float, seen: Mapping[tuple[str, str], Seen]) -> Verdict:

@@ -75,6 +75,8 @@ class Worker:
         return [answers[receipt] for receipt in receipts]
 
     def seen(self) -> dict[str, Any]:
+        self.journal.flush()
+        self.database.write(lambda connection: None)
         with self.database.read() as connection:
             found = store.current(connection)
             assert found is not None

@@ -213,9 +213,9 @@ def test_a_good_canary_goes_through_its_stages_and_is_promoted(worker: Worker, d
     worker.put(Rollout(0, 0, Strategy.CANARY, (CHAMPION, candidate), canary=rules))
     for stage in (0, 1):
         assert worker.newest().rollout.stage == stage
-        answers = worker.work(40)
+        answers = worker.work(60)
         assert ("2" in {one.variant.version for one in answers}) is (stage == 1)
-        due = 40 * (stage + 1)
+        due = 60 * (stage + 1)
         wait_until("the shadows are written", partial(_has_decided, worker, due), 30)
         worker.controller.tick(now() + timedelta(seconds=2 * (stage + 1)))
         worker.lineup.refresh()

@@ -143,6 +143,7 @@ CHAMPION = Seen(decisions=500, latencies={bin_of(0.004): 500}, corrections=50, c
         (GOOD, 10, 0, "wait", "bakes"),
         (replace(GOOD, decisions=100, compared=100, agreed=98), 700, 0, "wait", "100 compared frames"),
         (replace(GOOD, agreed=390), 700, 0, "wait", "may still mean"),
+        (replace(GOOD, latencies={bin_of(0.03): 49}), 700, 0, "wait", "49 timed frames"),
         (GOOD, 700, 0, "advance", "held"),
         (GOOD, 700, 3, "promote", "all stages"),
         (Seen(decisions=10, errors=10), 1, 0, "roll_back", "Errors: 10 of 10"),

@@ -3,12 +3,14 @@
 import dataclasses
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Final
 
+import httpx
 import typer
 
-from deploy.local.running import Interrupted, configured, interruptible, running, runs
+from deploy.local.running import Interrupted, configured, has_holder, interruptible, not_ready, running, runs
 from deploy.local.system import PROGRAMS, CannotStart, System
 from services.image_classifier import batch
 
@@ -24,19 +26,46 @@ def classify(
     out: Annotated[Path, typer.Option(help="The CSV file to write.")],
 ) -> None:
     """Write what the model says of each photo below a folder."""
+    problem = batch.problem_of(photos, out)
+    if problem:
+        print(f"Not done: {problem}", file=sys.stderr)
+        raise typer.Exit(1)
     try:
         system = configured()
         raise typer.Exit(
-            batch.run(photos, out, system.url("image_classifier")) if runs(system) else alone(system, photos, out)
+            batch.run(photos, out, system.url("image_classifier")) if serves(system) else alone(system, photos, out)
         )
     except CannotStart as error:
         print(f"Huella can't start: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
 
 
+def needed(system: System) -> System:
+    """Return the part of a system that predicts photos."""
+    return dataclasses.replace(system, programs=tuple(one for one in PROGRAMS if one.name in NEEDED))
+
+
+def serves(system: System) -> bool:
+    """Return whether a system that runs here can be used, waiting for one that is starting, or ending.
+
+    Raises CannotStart if that takes too long.
+    """
+    part = needed(system)
+    deadline = time.monotonic() + READY_WITHIN_S
+    with httpx.Client(timeout=2, trust_env=False) as client:
+        while runs(system):
+            # One whose first process was killed ends by itself, within a minute: it is not to be begun with.
+            if has_holder(system) and not not_ready(part, client):
+                return True
+            if time.monotonic() > deadline:
+                raise CannotStart(f"a system runs on {system.data} and does not answer: end it, or see {system.logs}")
+            time.sleep(0.5)
+    return False
+
+
 def alone(system: System, photos: Path, out: Path) -> int:
     """Start the classifier by itself for as long as it takes. Raises CannotStart."""
-    part = dataclasses.replace(system, programs=tuple(one for one in PROGRAMS if one.name in NEEDED))
+    part = needed(system)
     try:
         with interruptible(), running(part, say, READY_WITHIN_S):
             # Ctrl-C now ends the command, which says how to go on; then the classifier ends with it.

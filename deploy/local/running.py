@@ -87,6 +87,15 @@ def runs(system: System) -> bool:
         os.close(lock)
 
 
+def has_holder(system: System) -> bool:
+    """Return whether the process that started the system lives; without it the process manager ends the system."""
+    try:
+        os.kill(int((system.run / "lock").read_text()), 0)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def prepare(system: System) -> None:
     """Make what is missing (keys, the Redis secret) and write the configuration of Redis and the process manager.
 

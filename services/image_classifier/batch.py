@@ -57,15 +57,23 @@ def progress_line(stream: IO[str]) -> Say:
     return say
 
 
+def problem_of(folder: Path, out: Path) -> str | None:
+    """Return why there is nothing to be done with a folder and a file for the result, or None."""
+    if not folder.is_dir():
+        return f"{folder} is no folder"
+    if out.is_dir() or not out.resolve().parent.is_dir():
+        return f"{out} can't be written: it is a folder, or its folder does not exist"
+    return None
+
+
 def run(folder: Path, out: Path, url: str, part: int = INPUTS_LIMIT) -> int:
     """Do all of it and tell how it went; 0 with a result, 1 without, 130 when it was interrupted."""
     say = progress_line(sys.stderr)
     again = "What was sent is predicted meanwhile; the same command goes on where this one stopped."
     try:
-        if not folder.is_dir():
-            raise CannotGoOn(f"{folder} is no folder")
-        if not out.resolve().parent.is_dir():
-            raise CannotGoOn(f"the folder of {out} does not exist")
+        problem = problem_of(folder, out)
+        if problem:
+            raise CannotGoOn(problem)
         with open_client(url) as client:
             number, errors = classify_folder(folder, out, client, say, part)
     except CannotGoOn as error:
@@ -80,12 +88,19 @@ def run(folder: Path, out: Path, url: str, part: int = INPUTS_LIMIT) -> int:
 
 def main() -> int:
     """Read the command line and run."""
-    parser = argparse.ArgumentParser(prog="python -m services.image_classifier.batch", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m services.image_classifier.batch",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("folder", type=Path, help="photos, in this folder and all below it")
     parser.add_argument("--out", type=Path, required=True, help="the CSV file to write")
     url = f"http://127.0.0.1:{ServiceSettings().base_port + 2}"
     parser.add_argument("--url", default=url, help="the classifier, or a gateway before it (%(default)s)")
-    parser.epilog = "The token is an operator's, from HUELLA_TOKEN or the file that HUELLA_TOKEN_FILE names."
+    parser.epilog = (
+        "The token is an operator's, from HUELLA_TOKEN or the file that HUELLA_TOKEN_FILE names; on the machine of\n"
+        "`make up` none is needed. It ends with 0 with a result, 1 without, 130 when it was interrupted."
+    )
     parser.add_argument("--part", type=int, default=INPUTS_LIMIT, help="photos of a batch (%(default)s)")
     given = parser.parse_args()
     return run(given.folder, given.out, given.url, max(1, min(INPUTS_LIMIT, given.part)))

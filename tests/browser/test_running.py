@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from shared.testing import wait_until
+from tests import batches
 from tests.browser.conftest import Person
 from tests.browser.people import log_in, take_invitation
 from tests.browser.shelter import TASK_S, Shelter
@@ -91,6 +92,53 @@ def test_a_photo_is_tried_and_changes_no_space(shelter: Shelter, person: Person)
     page.get_by_text("Model huella").wait_for()
     assert page.get_by_alt_text("The picture that you chose").evaluate("image => image.naturalWidth") > 0
     assert shelter.system.audit()["accepted"] == before
+
+
+def test_a_batch_is_sent_followed_and_downloaded(shelter: Shelter, person: Person) -> None:
+    worker, rotten = "image_classifier_worker", "torn.jpg"
+    photos = batches.small(12) | {rotten: drawn("cat")[:-2000]}
+    shelter.system.stop(worker)
+    try:
+        page = person("/batches")
+        files = [{"name": name, "mimeType": "image/jpeg", "buffer": content} for name, content in photos.items()]
+        page.get_by_label("Drop photos or one zip here, or choose them").set_input_files(files)  # they are sent at once
+        page.get_by_text("0 of 13 photos, 0 of them errors.").wait_for()
+        assert page.get_by_role("link", name="Results (CSV)").count() == 0
+    finally:
+        shelter.system.start(worker)
+    page.get_by_text("13 of 13 photos, 1 of them errors.").wait_for()  # without reloading
+    pictures = page.get_by_alt_text("What the model saw of")
+    pictures.first.wait_for()
+    page.wait_for_function("[...document.querySelectorAll('img.square')].every(image => image.naturalWidth > 0)")
+    assert pictures.count() == 12
+    assert page.get_by_text(rotten).count() == 1
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Results (CSV)").click()
+    rows = list(csv.DictReader(Path(download.value.path()).read_text().splitlines()))
+    assert [row["input"] for row in rows] == list(photos)
+    assert [row["input"] for row in rows if row["error"]] == [rotten]
+    words = {"cat": "Cat", "dog": "Dog", "both": "Cat and dog", "none": "Nobody", "unsure": "Unsure"}
+    for row in rows[:3]:
+        assert words[row["label"]] in page.locator(".photo").filter(has_text=row["input"]).inner_text()
+
+
+def test_a_batch_is_cancelled_and_removed(shelter: Shelter, person: Person) -> None:
+    worker = "image_classifier_worker"
+    shelter.system.stop(worker)
+    try:
+        page = person("/batches")
+        files = [
+            {"name": name, "mimeType": "image/jpeg", "buffer": content} for name, content in batches.small(3).items()
+        ]
+        page.get_by_label("Drop photos or one zip here, or choose them").set_input_files(files)  # they are sent at once
+        page.get_by_role("button", name="Cancel the rest").click()
+        page.get_by_role("heading", name="Cancelled").wait_for()
+    finally:
+        shelter.system.start(worker)
+    page.get_by_text("cancelled before it was predicted").first.wait_for()
+    page.get_by_role("button", name="Remove it with its results").click()
+    page.get_by_role("heading", name="Sent before").wait_for()
+    assert not [item for item in shelter.system.items(shelter.system.classifier, "/v1/batches") if item["total"] == 3]
 
 
 def test_history_is_drawn_and_given_as_csv(shelter: Shelter, person: Person) -> None:

@@ -120,14 +120,15 @@ def _predict(
     ]
     ended = {job.batch_id: len(job.files) for job in done}
     began_at, began_with = time.monotonic(), sum(ended.values())
+    shown = (-1, "")
 
     def progress() -> str:
-        so_far, took_s = sum(ended.values()), time.monotonic() - began_at
-        text = f"{so_far:,} of {len(photos):,} photos"
-        if so_far == began_with or took_s < ESTIMATE_AFTER_S:
-            return text
-        left_s = (len(photos) - so_far) * took_s / (so_far - began_with)
-        return f"{text}, about {left_s / 60:.0f} min left" if left_s > 90 else f"{text}, about {left_s:.0f} s left"
+        nonlocal shown
+        so_far = sum(ended.values())
+        if so_far != shown[0]:
+            left = _time_left(so_far - began_with, len(photos) - so_far, time.monotonic() - began_at)
+            shown = (so_far, f"{so_far:,} of {len(photos):,} photos{left}")
+        return shown[1]
 
     while waiting or running:
         if waiting and len(running) < AHEAD:
@@ -147,6 +148,14 @@ def _predict(
         if running:
             time.sleep(LOOK_EVERY_S)
     return done
+
+
+def _time_left(done: int, left: int, took_s: float) -> str:
+    """Return words for the time that so many photos will still take; none while that can't be told."""
+    if not done or not left or took_s < ESTIMATE_AFTER_S:
+        return ""
+    left_s = left * took_s / done
+    return f", about {left_s / 60:.0f} min left" if left_s > 90 else f", about {left_s:.0f} s left"
 
 
 def _resume(api: Api, journal: Journal, photos: Mapping[str, Photo]) -> tuple[list[Job], list[Job], list[Job]]:

@@ -7,11 +7,14 @@ functions that cameras' frames go through.
 
 import time
 from collections import Counter as Tally
-from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from io import BytesIO
+from typing import Any
 
 import structlog
 from PIL import Image
@@ -20,12 +23,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from services.image_classifier.batches import claims, metrics
 from services.image_classifier.batches.claims import Claimed, Input, Result
+from services.image_classifier.batches.sources import Fetch, fetched, kept
 from services.image_classifier.batches.store import RECEIPTS, lock_inputs
 from services.image_classifier.classify import Decode, predict_each
 from services.image_classifier.decode import Picture, UndecodableImage
-from services.image_classifier.images import FetchFailed, Images
+from services.image_classifier.images import FetchFailed
 from services.image_classifier.model_version import ModelVersion, Prediction
 from shared.database import Database, now
+from shared.problem import Problem
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +40,8 @@ LONGEST_S = 5.0
 """Time after which a worker writes what it has, and gives back the rest, if a quarter of the lease is not less."""
 NOBODYS = "a-receipt-of-no-frame"
 LATER = timedelta(seconds=15)
+LOOK_EVERY_S = 0.005
+"""Time between two looks for a camera while a write takes its time."""
 ERROR_LIMIT = 200
 THUMBNAIL_QUALITY = 70
 
@@ -50,25 +57,69 @@ class Tools:
 
     model: Callable[[], ModelVersion]
     decode: Decode
-    fetch: Callable[[Sequence[str]], AbstractContextManager[Images]]
+    fetch: Fetch
     cameras_wait: Callable[[], bool]
     chunk: int
     lease: timedelta
 
 
 def classify_batches(database: Database, tools: Tools) -> int:
-    """Work on the inputs whose turn it is; return how many ended. Never raises because of an input or the database."""
+    """Work on the inputs whose turn it is; return how many have their result. Never raises because of one of them.
+
+    Nor does it wait for the disk while a camera waits: results are then written behind its back, which a worker that
+    dies meanwhile costs no more than its lease.
+    """
     try:
-        claimed = database.write(lambda connection: claims.claim(connection, now(), tools.chunk, tools.lease))
+        claimed = _claim(database, tools)
         if claimed is None:
             return 0
         with structlog.contextvars.bound_contextvars(batch=claimed.batch_id):
             return _work(database, tools, claimed)
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, Problem) as error:
         # What was taken comes back by itself when its lease ends.
-        metrics.FAILURES.labels("database").inc()
-        log.error("batch left to its lease", error=str(error)[:300])
+        _left(error)
         return 0
+
+
+def _claim(database: Database, tools: Tools) -> Claimed | None:
+    taking = database.submit(lambda connection: claims.claim(connection, now(), tools.chunk, tools.lease))
+    if _wait(taking, tools):
+        return taking.result()
+    if not taking.cancel():
+        taking.add_done_callback(lambda taken: _give_back(database, taken))
+    metrics.YIELDS.inc()
+    return None
+
+
+def _wait(future: Future[Any], tools: Tools) -> bool:
+    """Wait for a write as long as no camera does; return whether it has ended."""
+    while not wait([future], LOOK_EVERY_S).done:
+        if tools.cameras_wait():
+            return False
+    return True
+
+
+def _give_back(database: Database, taken: Future[Claimed | None]) -> None:
+    """Give back what was taken too late. It is called by the thread that writes, so it waits for nothing."""
+    if taken.cancelled():
+        return
+    error = taken.exception()
+    if error is not None:
+        _left(error)
+        return
+    claimed = taken.result()
+    if claimed is None:
+        return
+    numbers = [one.number for one in claimed.inputs]
+    try:
+        database.submit(lambda connection: claims.put_back(connection, claimed, numbers, now()))
+    except Problem as full:
+        _left(full)
+
+
+def _left(error: BaseException) -> None:
+    metrics.FAILURES.labels("database").inc()
+    log.error("batch left to its lease", error=str(error)[:300])
 
 
 def _work(database: Database, tools: Tools, claimed: Claimed) -> int:
@@ -105,10 +156,10 @@ def _work(database: Database, tools: Tools, claimed: Claimed) -> int:
         claims.try_again(connection, claimed, outcome.again_later, at + LATER)
         return claims.finish(connection, claimed.batch_id, outcome.results, at)
 
-    ended = database.write(write)
     outcomes = Tally("failed" if result.error else "done" for result in outcome.results)
-    for name, number in outcomes.items():
-        metrics.INPUTS.labels(name).inc(number)
+    writing = database.submit(write)
+    writing.add_done_callback(partial(_written, outcomes))
+    ended = writing.result() if _wait(writing, tools) else len(outcome.results)
     log.info(
         "inputs predicted",
         **outcomes,
@@ -118,6 +169,15 @@ def _work(database: Database, tools: Tools, claimed: Claimed) -> int:
         ms=round(1000 * (time.perf_counter() - started)),
     )
     return ended
+
+
+def _written(outcomes: Tally[str], writing: Future[int]) -> None:
+    error = writing.exception()
+    if error is not None:
+        _left(error)
+        return
+    for name, number in outcomes.items():
+        metrics.INPUTS.labels(name).inc(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +208,9 @@ def _predict_part(
     seen: set[int] = set()
     left: list[Input] = []
     goes_on = True
-    read = _fetched if claimed.source == RECEIPTS else _kept
+    given = fetched(tools.fetch, part) if claimed.source == RECEIPTS else kept(database, claimed.batch_id, part)
     try:
-        with closing(read(database, tools, claimed.batch_id, part)) as found:
+        with closing(given) as found:
             for number, content in found:
                 seen.add(number)
                 if isinstance(content, str):
@@ -190,29 +250,6 @@ def _not_fetched(tools: Tools, numbers: Sequence[int], error: FetchFailed, outco
         outcome.again_later.update(dict.fromkeys(numbers, f"its image could not be had: {error}"[:ERROR_LIMIT]))
     else:
         outcome.later.extend(numbers)
-
-
-def _kept(database: Database, tools: Tools, batch_id: str, part: Sequence[Input]) -> Generator[tuple[int, bytes | str]]:
-    """Give the bytes of uploaded inputs; those of a batch that was cancelled meanwhile are gone."""
-    with database.read() as connection:
-        found = claims.read_contents(connection, batch_id, [one.number for one in part])
-    yield from found.items()
-
-
-def _fetched(
-    database: Database, tools: Tools, batch_id: str, part: Sequence[Input]
-) -> Generator[tuple[int, bytes | str]]:
-    """Give the bytes of receipts' images, or why there are none. Raises FetchFailed."""
-    numbers = {one.name: one.number for one in part}
-    missing = set(numbers)
-    with tools.fetch(list(numbers)) as images:
-        for receipt, content in images.members:
-            if receipt in missing:
-                missing.remove(receipt)
-                yield numbers[receipt], content if content is not None else "larger than the classifier takes"
-    for receipt in missing:
-        known = receipt in images.states
-        yield numbers[receipt], "its image is not kept any more" if known else "camera_ingest does not know it"
 
 
 def _decode(

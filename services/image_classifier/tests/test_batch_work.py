@@ -1,14 +1,18 @@
 """What a worker does with a chunk of a batch: whom it yields to, and what becomes of what it can't have."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from services.image_classifier.batches import store, views, work
+from services.image_classifier.batches import claims, store, views, work
+from services.image_classifier.batches.claims import Claimed
 from services.image_classifier.batches.rules import ATTEMPTS, Quota, gave_up
 from services.image_classifier.batches.store import NewBatch
 from services.image_classifier.decode import Picture, decode
@@ -18,6 +22,7 @@ from services.image_classifier.model_version import ModelVersion
 from services.image_classifier.tests.ingest_double import photo
 from services.image_classifier.tests.tiny_model import write_tiny_model
 from shared.database import Database, migrate, now
+from shared.testing import wait_until
 
 GOOD = photo("cat")
 Fetch = Callable[[Sequence[str]], AbstractContextManager[Images]]
@@ -87,11 +92,61 @@ def test_a_worker_yields_after_the_photo_at_which_a_camera_comes(database: Datab
         decoded.append(1)
         return decode(content, size)
 
-    tools = replace(tools, decode=counting, cameras_wait=lambda: len(decoded) % 3 == 0)
+    sent: list[int] = []
+
+    def cameras_wait() -> bool:
+        """Say so once after each third photo: then the camera's turn is over."""
+        if len(decoded) // 3 == len(sent):
+            return False
+        sent.append(1)
+        return True
+
+    tools = replace(tools, decode=counting, cameras_wait=cameras_wait)
     assert work.classify_batches(database, tools) == 3
     assert len(decoded) == 3
     assert [work.classify_batches(database, tools) for _ in range(7)] == [3, 3, 3, 3, 3, 2, 0]
     assert list(errors(database).values()) == [None] * 20
+
+
+def test_a_camera_does_not_wait_until_the_results_of_a_batch_are_written(database: Database, tools: work.Tools) -> None:
+    make(database, 3)
+    go_on = threading.Event()
+    holding: list[Future[bool]] = []
+
+    def decode_while_the_disk_is_busy(content: bytes, size: int) -> Picture:
+        holding.append(database.submit(lambda _: go_on.wait(60)))
+        return decode(content, size)
+
+    beside = replace(tools, decode=decode_while_the_disk_is_busy, cameras_wait=lambda: bool(holding))
+    assert work.classify_batches(database, beside) == 1
+    assert errors(database) == {}
+    go_on.set()
+    wait_until("it is written", lambda: errors(database) == {1: None})
+    assert work.classify_batches(database, tools) == 2
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_camera_does_not_wait_until_a_batch_gives_its_inputs(
+    database: Database, tools: work.Tools, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    make(database, 3)
+    go_on = threading.Event()
+    claim = claims.claim
+
+    def slow(*of: Any) -> Claimed | None:
+        go_on.wait(60)
+        return claim(*of)
+
+    with monkeypatch.context() as patched:
+        if begun:
+            patched.setattr(claims, "claim", slow)
+        else:
+            database.submit(lambda _: go_on.wait(60))
+        assert work.classify_batches(database, replace(tools, cameras_wait=lambda: True)) == 0
+        go_on.set()
+        for _ in range(2):  # what is given back is queued behind the first
+            database.write(lambda _: None)
+    assert work.classify_batches(database, tools) == 3
 
 
 def test_a_worker_begins_no_photo_after_a_quarter_of_its_lease(database: Database, tools: work.Tools) -> None:

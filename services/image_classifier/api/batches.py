@@ -36,8 +36,6 @@ router = APIRouter(prefix="/v1/batches", tags=["batches"])
 BODY_LIMIT = 1_000_000_001
 LOOK_EVERY_S = 1.0
 HEARTBEAT_S, SEND_TIMEOUT_S = 15, 30
-LONGEST_S = 300.0
-"""Time after which a stream ends in the middle: its client resumes it, if its token is still believed."""
 
 Cursor = Annotated[str | None, Query(max_length=36, pattern=r"^[0-9a-z-]+$", description="`next` of the page before.")]
 
@@ -154,19 +152,18 @@ async def stream_batch(
     """Stream a batch's progress until it ends; the last event has its final state.
 
     Each event has the batch as `GET` gives it, so none that was missed matters: with `Last-Event-ID` the stream begins
-    with the first change after it. A comment comes every 15 seconds; after five minutes the stream ends, to be resumed
-    with a token that is valid then.
+    with the first change after it. A comment comes every 15 seconds. The stream ends with the token that it was opened
+    with: resume it with a new one.
     """
     batch = await asyncio.to_thread(find, parts.database, batch_id)
     if batch.state not in UNFINISHED and last_event_id == tag(batch):
         # All was told. By a 204 a browser knows that, where it would ask again after an empty stream for ever.
         return Response(status_code=204)
-    return Stream(parts.streams, _progress(parts.database, batch_id, last_event_id or ""))
+    return Stream(parts.streams, _progress(parts.database, batch_id, last_event_id or "", caller.until))
 
 
-async def _progress(database: Database, batch_id: str, last: str) -> AsyncIterator[ServerSentEvent]:
-    ends_at = time.monotonic() + LONGEST_S
-    while time.monotonic() < ends_at:
+async def _progress(database: Database, batch_id: str, last: str, until: float) -> AsyncIterator[ServerSentEvent]:
+    while time.time() < until:  # the right to it ends with the token
         try:
             batch = await asyncio.to_thread(find, database, batch_id)
         except Problem:  # it was removed meanwhile

@@ -168,7 +168,7 @@ def test_an_event_stream_outlives_the_silence_that_ends_other_answers(system: St
                 break
         system.space("heard", stale_after_s=600)
         system.camera("heard", "heard").put("x", photo("heard"))
-        assert next(data(lines))["space_id"] == "heard"
+        assert any(event["space_id"] == "heard" for event in data(lines))  # others may have gone stale meanwhile
 
 
 def data(lines: Iterator[str]) -> Iterator[dict[str, object]]:

@@ -60,10 +60,12 @@ def test_an_image_is_small_and_holds_its_own_code_alone(system: Stack, service: 
 DENIED = [
     ("camera_ingest", "BRPOP huella:classify_frames 1"),
     ("camera_ingest", "LPUSH huella:record_estimates x"),
+    ("camera_ingest", "LPUSH huella:classify_batches x"),
     ("camera_ingest", "FLUSHALL"),
     ("image_classifier", "BRPOP huella:record_estimates 1"),
     ("image_classifier", "DEL huella:record_estimates"),
     ("aggregation", "LPUSH huella:classify_frames x"),
+    ("aggregation", "BRPOP huella:classify_batches 1"),
     ("aggregation", "CONFIG GET *"),
     ("aggregation", "KEYS *"),
 ]

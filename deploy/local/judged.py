@@ -22,7 +22,8 @@ from services.image_classifier.decode import decode
 from services.image_classifier.model_version import DEFAULT_FOLDER, ModelVersion
 
 SIZE = (640, 360)
-LIGHTS = {"sun": 12.0, "lamp": 20.5, "infrared": 2.0}
+# The hour, and the side from which the camera looks: 1 is from the back wall, steeply down on animals that look away.
+LOOKS = {"sun": (12.0, 0), "lamp": (20.5, 0), "infrared": (2.0, 0), "sun, from the back": (12.0, 1)}
 NOBODY = ("nobody", "a visitor")
 SPECIES: tuple[Kind, ...] = ("cat", "dog")
 
@@ -31,31 +32,32 @@ app = typer.Typer(add_completion=False)
 
 @dataclass(frozen=True)
 class Case:
-    """One scene to judge: who is there and in which pose, its light, its coat's number, and the right label."""
+    """One scene to judge: who is there and in which pose, how it is looked at, the coat, and the right label."""
 
     there: str
-    light: str
+    look: str
     coat: str
     label: str
     scene: Scene
+    side: int
 
 
 def cases(animals: int) -> Iterator[Case]:
-    """Give each species in each pose in each light, `animals` of different coats; then both, and rooms with nobody."""
+    """Give each species in each pose and look, `animals` of different coats; then both, and rooms with nobody."""
     rooms = [Room.of(seed, home=space in HOMES) for space, seed in ROOMS.items()]
     for number in range(animals):
         room = rooms[number % len(rooms)]
-        for light, hour in LIGHTS.items():
+        for look, (hour, side) in LOOKS.items():
             for kind in SPECIES:
                 coat = (CATS if kind == "cat" else DOGS)[number % len(CATS)].pattern
                 for pose in POSES[kind]:
                     scene = Scene(room, (_placed(kind, number, pose),), hour)
-                    yield Case(f"{kind}, {pose}", light, f"{kind}: {number % len(CATS)} {coat}", kind, scene)
+                    yield Case(f"{kind}, {pose}", look, f"{kind}: {number % len(CATS)} {coat}", kind, scene, side)
             both = Scene(room, posed(room, who("both", number), number), hour)
-            yield Case("cat and dog", light, "both", "both", both)
+            yield Case("cat and dog", look, "both", "both", both, side)
             for there in NOBODY:
                 somebody = posed(room, who("none", number, visitor=there != "nobody"), number)
-                yield Case(there, light, there, "none", Scene(room, somebody, hour))
+                yield Case(there, look, there, "none", Scene(room, somebody, hour), side)
 
 
 def _placed(kind: Kind, number: int, pose: str) -> Placed:
@@ -68,12 +70,12 @@ def _placed(kind: Kind, number: int, pose: str) -> Placed:
 
 
 def table(heading: str, rows: dict[str, dict[str, Counter[str]]], right: dict[str, str]) -> str:
-    """Return a table in Markdown: of each row and light how many were right, and what was said of the others."""
-    lines = [f"| {heading} | {' | '.join(LIGHTS)} |", "|---" * (len(LIGHTS) + 1) + "|"]
-    for name, lights in rows.items():
+    """Return a table in Markdown: of each row and look how many were right, and what was said of the others."""
+    lines = [f"| {heading} | {' | '.join(LOOKS)} |", "|---" * (len(LOOKS) + 1) + "|"]
+    for name, looks in rows.items():
         cells = []
-        for light in LIGHTS:
-            said = lights[light]
+        for look in LOOKS:
+            said = looks[look]
             wrong = ", ".join(f"{number} {label}" for label, number in said.most_common() if label != right[name])
             cells.append(f"{said[right[name]]} of {said.total()}{f': {wrong}' if wrong else ''}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -92,14 +94,14 @@ def judge(
     by_coat: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
     right: dict[str, str] = {}
     for number, case in enumerate(cases(animals)):
-        photo = to_jpeg(draw_scene(case.scene, 0, number, SIZE))
+        photo = to_jpeg(draw_scene(case.scene, case.side, number, SIZE))
         (said,) = version.predict([decode(photo, version.manifest.input_size)])
-        by_there[case.there][case.light][said.label] += 1
-        by_coat[case.coat][case.light][said.label] += 1
+        by_there[case.there][case.look][said.label] += 1
+        by_coat[case.coat][case.look][said.label] += 1
         right[case.there] = right[case.coat] = case.label
         if keep is not None and said.label != case.label:
             keep.mkdir(parents=True, exist_ok=True)
-            name = f"{case.there}-{case.light}-{number:03d}-is-{said.label}.jpg".replace(", ", "-").replace(" ", "-")
+            name = f"{case.there}-{case.look}-{number:03d}-is-{said.label}.jpg".replace(", ", "-").replace(" ", "-")
             (keep / name).write_bytes(photo)
     print(table("who is there", by_there, right))
     print()

@@ -140,8 +140,12 @@ def test_with_a_model_that_only_misses_animals_the_status_follows_the_shelter(se
 def test_with_the_committed_model_the_status_follows_the_drawn_shelter() -> None:
     """Three minutes of the demo as a new user sees them, at the pace of its cameras however slow the machine is."""
     tally = watched(Story(), committed(), 180.0)
-    print(tally, tally.report())
     assert tally.share is not None
+    assert tally.share >= 0.7, tally
+    assert median(tally.arrivals_s) <= 25, tally
+    assert median(tally.departures_s) <= 45, tally
+    assert tally.missed <= 1, tally
+    assert len(tally.arrivals_s) + len(tally.departures_s) >= 6, tally
 
 
 @pytest.mark.system

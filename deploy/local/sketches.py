@@ -120,6 +120,10 @@ class SketchedPhotos:
             return whole
 
     def _sketch(self, seen: Seen) -> Exposed:
+        with self._changed:
+            sketch = self._find(seen, whole=False)
+        if sketch is not None:  # it waits for nobody else's
+            return sketch
         with self._sketching:
             with self._changed:
                 sketch = self._find(seen, whole=False)

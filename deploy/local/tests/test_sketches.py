@@ -79,6 +79,26 @@ def test_the_first_photos_are_sketched_before_they_are_asked_for(photos: Sketche
     assert len(photos._kept) == 2
 
 
+def test_a_photo_waits_for_no_sketch_but_its_own(photos: SketchedPhotos, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos.take("k3-front", SHOT)
+    drawing, may = threading.Event(), threading.Event()
+
+    def slow(scene: Scene, side: int, size: tuple[int, int]) -> Exposed:
+        drawing.set()
+        assert may.wait(60)
+        return exposed(scene, side, size)
+
+    monkeypatch.setattr(sketches, "exposed", slow)
+    photos.prepare({"k4-front": SHOT})
+    assert drawing.wait(60)
+    other = threading.Thread(target=photos.take, args=("k3-front", SHOT))
+    other.start()
+    other.join(60)
+    assert not other.is_alive()
+    may.set()
+    assert photos.prepared(60)
+
+
 def test_what_is_kept_is_bounded(photos: SketchedPhotos, painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sketches, "KEPT", 4)
     painter.may.set()

@@ -40,8 +40,8 @@ LONGEST_S = 5.0
 """Time after which a worker writes what it has, and gives back the rest, if a quarter of the lease is not less."""
 NOBODYS = "a-receipt-of-no-frame"
 LATER = timedelta(seconds=15)
-LOOK_EVERY_S = 0.005
-"""Time between two looks for a camera while a write takes its time."""
+LOOK_EVERY_S = 0.02
+"""Time before each look for a camera while a write takes its time: most take less, and are waited for."""
 ERROR_LIMIT = 200
 THUMBNAIL_QUALITY = 70
 

@@ -4,21 +4,23 @@ A thread looks every half second which revision is in force, so a change reaches
 """
 
 import threading
+import uuid
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import count
 
 import structlog
 from prometheus_client import Counter, Gauge
 
 from services.image_classifier.model_version import InvalidModelVersion, Manifest, ModelVersion
-from services.image_classifier.rollout import store
+from services.image_classifier.rollout import probation, store
 from services.image_classifier.rollout.candidate import Candidate
 from services.image_classifier.rollout.domain import Rollout, Variant, single
 from services.image_classifier.rollout.journal import Journal
 from services.image_classifier.settings import Settings
 from services.image_classifier.shipped import load_default
 from services.image_classifier.versions import library
-from shared.database import Database
+from shared.database import Database, now
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +63,8 @@ class Lineup:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lineup", daemon=True)
         self._failed = False
+        self._process = uuid.uuid4().hex
+        self._young: tuple[int, datetime] | None = None
         self.now = alone(self._default)
 
     @property
@@ -80,6 +84,8 @@ class Lineup:
         for candidate in self.now.candidates.values():
             candidate.close()
         self._journal.flush()
+        if self._young is not None:
+            self._outlived(self._young[0])
 
     def _run(self) -> None:
         for look in count(1):
@@ -118,9 +124,11 @@ class Lineup:
             self.now = replace(before, belief=belief)
         for candidate in self.now.candidates.values():
             candidate.keep_up()
+        if self._young is not None and now() > self._young[1]:
+            self._outlived(self._young[0])
 
     def _load(self, rollout: Rollout, belief: tuple[float, ...] | None) -> InForce:
-        champion = self._trusted(rollout.champion)
+        champion = self._trusted(rollout)
         candidates: dict[tuple[str, str], Candidate] = {}
         if self._with_candidates:
             for variant in rollout.candidates:
@@ -128,12 +136,21 @@ class Lineup:
                 candidates[variant.key] = kept if kept is not None else self._candidate(variant)
         return InForce(rollout, champion, rollout.champion, candidates, belief)
 
-    def _trusted(self, variant: Variant) -> ModelVersion:
+    def _trusted(self, rollout: Rollout) -> ModelVersion:
+        variant = rollout.champion
         for loaded in (self.now.champion, self._default):
             if (loaded.manifest.name, loaded.manifest.version) == variant.key:
                 return loaded
         manifest, graph = self._stored(variant)
+        at = now()
+        if not self._database.write(lambda c: probation.begin(c, rollout.revision, self._process, at)):
+            raise InvalidModelVersion(f"{variant.model}/{variant.version} has ended {probation.DEATHS} processes")
+        self._young = rollout.revision, at + probation.YOUNG
         return ModelVersion.from_graph(manifest, graph, self._settings.threads)
+
+    def _outlived(self, revision: int) -> None:
+        self._database.write(lambda connection: probation.end(connection, revision, self._process))
+        self._young = None
 
     def _candidate(self, variant: Variant) -> Candidate:
         manifest, graph = self._stored(variant)

@@ -3,6 +3,8 @@
 import hashlib
 import os
 import signal
+import socket
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,8 @@ from services.image_classifier.model_version import (
     read_manifest,
 )
 from services.image_classifier.tests.tiny_model import SIZE, external_graph, slow_graph, tiny_graph, write_tiny_model
-from services.image_classifier.versions.isolated import Failed, IsolatedVersion, Late, prove
+from services.image_classifier.versions.framing import Ended, receive, send
+from services.image_classifier.versions.isolated import ANSWER_BYTES, Failed, IsolatedVersion, Late, prove
 
 MEMORY = 2_000_000_000
 PICTURES = [
@@ -79,6 +82,14 @@ def test_one_that_never_ends_is_refused_in_time(tmp_path: Path) -> None:
     graph = slow_graph(rounds=200)
     with pytest.raises(InvalidModelVersion, match=r"ended|not ready|within"):
         prove(manifest_of(tmp_path, graph), graph, memory_bytes=MEMORY, within_s=3)
+
+
+def test_an_answer_larger_than_any_that_is_one_is_not_held() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        send(theirs, {"shape": [16, 500]}, bytes(ANSWER_BYTES + 1))
+        with pytest.raises(Ended, match="too large"):
+            receive(ours, time.monotonic() + 60, ANSWER_BYTES)
 
 
 def test_its_process_knows_nothing_of_our_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,10 @@
 """What happens at the same time, or in the wrong moment: starts, changes, proofs and removals of versions."""
 
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,13 @@ import pytest
 
 from services.image_classifier.main import MIGRATIONS, create_app
 from services.image_classifier.model_version import Manifest
-from services.image_classifier.rollout import store
+from services.image_classifier.rollout import probation, store
 from services.image_classifier.rollout.controller import Controller
 from services.image_classifier.rollout.domain import Canary, Rollout, Strategy, single
+from services.image_classifier.rollout.journal import Journal
+from services.image_classifier.rollout.lineup import Lineup
 from services.image_classifier.settings import Settings
+from services.image_classifier.tables import leases
 from services.image_classifier.tests.rollout_worker import AT, CHAMPION, Worker, put_version
 from services.image_classifier.tests.tiny_model import tiny_graph, tiny_manifest, write_tiny_model
 from services.image_classifier.versions import store as versions
@@ -178,3 +183,55 @@ async def test_a_version_can_not_go_while_a_rollout_that_names_it_comes(
 def _remove_unused(connection: Any) -> bool:
     store.lock(connection)
     return not store.in_use(connection, "tiny", "2") and versions.remove(connection, "tiny", "2")
+
+
+async def test_no_number_of_tiny_uploads_fills_the_disk(
+    settings: Settings, database: Database, token_for: TokenFor
+) -> None:
+    graph = tiny_graph()
+    manifests = [tiny_manifest(graph, "tiny", str(n)) | {"measured": {"much": "x" * 50_000}} for n in range(2, 6)]
+    app = create_app(settings.model_copy(update={"versions_bytes": 150_000}))
+    headers = {"Authorization": f"Bearer {token_for('admin')}"}
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://classifier", headers=headers) as admin,
+    ):
+        answers = [
+            await admin.put(
+                f"/v1/models/tiny/{one['version']}", files={"manifest": json.dumps(one).encode(), "graph": graph}
+            )
+            for one in [*manifests, manifests[0]]
+        ]
+    # The last is the first again, which takes no more room.
+    assert [answer.status_code for answer in answers] == [201, 201, 409, 409, 200]
+    assert answers[2].json()["type"] == "urn:huella:problem:versions-full"
+
+
+@pytest.mark.parametrize(("deaths", "served"), [(probation.DEATHS - 1, "2"), (probation.DEATHS, "1")])
+def test_a_champion_that_ends_its_processes_again_and_again_is_left_alone(
+    settings: Settings, database: Database, deaths: int, served: str
+) -> None:
+    put_version(database, "2", tiny_graph())
+    database.write(lambda connection: store.add(connection, single("tiny", "2"), "tests", "at once", now()))
+    dead = [f"dead-{n}" for n in range(deaths)]
+    assert all(database.write(lambda c: [probation.begin(c, 1, one, now() - timedelta(hours=1)) for one in dead]))
+    lineup = Lineup(settings, database, Journal(database), candidates=True)
+    lineup.start()
+    assert lineup.champion.manifest.version == served
+    # Another revision is another start.
+    database.write(lambda connection: store.add(connection, single("tiny", "2"), "tests", "again", now()))
+    wait_until("it is tried anew", lambda: lineup.champion.manifest.version == "2", 60)
+    lineup.stop()
+
+
+def test_a_process_that_ends_in_good_order_counts_as_no_death(settings: Settings, database: Database) -> None:
+    put_version(database, "2", tiny_graph())
+    database.write(lambda connection: store.add(connection, single("tiny", "2"), "tests", "at once", now()))
+    for _ in range(2 * probation.DEATHS):
+        lineup = Lineup(settings, database, Journal(database), candidates=True)
+        lineup.start()
+        assert lineup.champion.manifest.version == "2"
+        lineup.stop()
+    with database.read() as connection:
+        assert connection.execute(leases.select()).all() == []

@@ -217,9 +217,9 @@ class System:
         """Make or change a space."""
         self.aggregation.put(f"/v1/spaces/{space_id}", json={"name": space_id, **fields}).raise_for_status()
 
-    def camera(self, camera_id: str, space_id: str) -> Camera:
-        """Register a camera of a space."""
-        answer = self.ingest.put(f"/v1/cameras/{camera_id}", json={"space_id": space_id})
+    def camera(self, camera_id: str, space_id: str, **options: object) -> Camera:
+        """Register a camera of a space, with what is switched on for it."""
+        answer = self.ingest.put(f"/v1/cameras/{camera_id}", json={"space_id": space_id, **options})
         answer.raise_for_status()
         camera = Camera(str(self.ingest.base_url), camera_id, answer.json()["secret"])
         self._open.callback(camera.close)

@@ -85,10 +85,8 @@ class Stack(System):
         self._open = ExitStack()
 
     def camera(self, camera_id: str, space_id: str, **options: object) -> Camera:
-        """Register a camera of a space, switch on what it needs, and remember it for the ledger."""
-        camera = super().camera(camera_id, space_id)
-        if options:
-            self.ingest.put(f"/v1/cameras/{camera_id}", json={"space_id": space_id, **options}).raise_for_status()
+        """Register a camera of a space, and remember it for the ledger."""
+        camera = super().camera(camera_id, space_id, **options)
         self.cameras.append(camera)
         return camera
 

@@ -51,7 +51,7 @@ def serves(system: System) -> bool:
     Raises CannotStart if that takes too long.
     """
     part = needed(system)
-    deadline = time.monotonic() + READY_WITHIN_S
+    deadline, told = time.monotonic() + READY_WITHIN_S, False
     with httpx.Client(timeout=2, trust_env=False) as client:
         while runs(system):
             # One whose first process was killed ends by itself, within a minute: it is not to be begun with.
@@ -59,6 +59,9 @@ def serves(system: System) -> bool:
                 return True
             if time.monotonic() > deadline:
                 raise CannotStart(f"a system runs on {system.data} and does not answer: end it, or see {system.logs}")
+            if not told:
+                say(f"Waiting for the system on {system.data}, which is starting or ending")
+                told = True
             time.sleep(0.5)
     return False
 

@@ -16,7 +16,7 @@ from shared.testing import wait_until
 from tests import batches
 from tests.cameras import flowing
 from tests.photos import drawn, named
-from tests.system import System
+from tests.system import System, free_base_port
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -93,3 +93,28 @@ def test_the_command_line_goes_on_after_it_was_killed(system: System, tmp_path: 
     assert not [row for row in rows if row["error"]]
     sent = [item for item in system.items(system.classifier, "/v1/batches") if item["client"] == "cli:classify"]
     assert sum(item["total"] for item in sent) == 90  # whenever it was interrupted, nothing was sent as two
+
+
+def test_make_classify_needs_no_running_system_and_goes_on_after_it_was_killed(tmp_path: Path) -> None:
+    folder, out, said = tmp_path / "photos", tmp_path / "results.csv", tmp_path / "said"
+    folder.mkdir()
+    photos = batches.small(30) | {"torn.jpg": drawn("cat")[:-2000]}
+    for name, content in photos.items():
+        (folder / name).write_bytes(content)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HUELLA_")}
+    environment = kept | {"HUELLA_DATA": str(tmp_path / "data"), "HUELLA_PORT": str(free_base_port())}
+    command = [sys.executable, "-m", "deploy.local.classify", str(folder), "--out", str(out)]
+    with said.open("wb") as log:
+        first = subprocess.Popen(command, env=environment, cwd=REPOSITORY, stdout=log, stderr=log)
+        wait_until("it sends", lambda: "; sending 31 more" in said.read_text(), 120)
+        first.kill()
+        first.wait(30)
+        # What it had started is still ending; the second waits for that, and starts it anew.
+        again = subprocess.run(command, env=environment, cwd=REPOSITORY, stdout=log, stderr=log, timeout=200)
+    assert again.returncode == 0, said.read_text()[-2000:]
+    with out.open(newline="") as file:
+        rows = {row["input"]: row["error"] for row in csv.DictReader(file)}
+    assert rows.keys() == photos.keys()
+    assert [name for name, error in rows.items() if error] == ["torn.jpg"]
+    assert "31 photos, 1 of them errors" in said.read_text()
+    assert not out.with_name("results.csv.jobs").exists()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
+from unicodedata import normalize
 
 INPUTS_LIMIT: Final = 1000
 NAME_LIMIT: Final = 255
@@ -79,12 +80,13 @@ def is_litter(name: str) -> bool:
 
 
 def first_repeated(names: Iterable[str]) -> str | None:
-    """Return the first name that was there before, or None."""
+    """Return the first name that was there before, or None; names that look alike, composed or not, are the same."""
     seen: set[str] = set()
     for name in names:
-        if name in seen:
+        composed = normalize("NFC", name)
+        if composed in seen:
             return name
-        seen.add(name)
+        seen.add(composed)
     return None
 
 
@@ -147,9 +149,13 @@ def over_quota(held: Held, quota: Quota, inputs: int = 0, size: int = 0) -> str 
     return None
 
 
+# The last four are their full-width forms, which some spreadsheets take for the same.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
 def csv_cell(text: str) -> str:
     """Return a text so that no spreadsheet takes it for a formula: one that begins like one gets a quote before it."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def prefers_csv(accept: str) -> bool:

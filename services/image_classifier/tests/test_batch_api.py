@@ -533,6 +533,15 @@ async def test_one_client_takes_half_of_the_places_at_most(app: FastAPI, client:
     assert (await client.post("/v1/batches", content=zipped(many(1)), headers=ZIP)).status_code == 202
 
 
+async def test_spans_that_are_looked_up_have_places_as_uploads_do(app: FastAPI, client: httpx.AsyncClient) -> None:
+    parts: Batching = app.state.batching
+    for _ in range(parts.settings.batch_uploads):
+        await parts.uploads.acquire()
+    problem(await client.post("/v1/batches", json={"camera_id": "3", **SPAN}), 503, "unavailable")
+    parts.uploads.release()
+    assert (await client.post("/v1/batches", json={"camera_id": "3", **SPAN})).status_code == 202
+
+
 async def test_a_photo_that_is_too_large_is_one_bad_row(client: httpx.AsyncClient, worker: Callable[[], int]) -> None:
     files = {"large.jpg": GOOD + bytes(range(256)) * 5000, "a.jpg": GOOD}
     answer = await client.post("/v1/batches", content=zipped(files), headers=ZIP)

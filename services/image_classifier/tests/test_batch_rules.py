@@ -66,6 +66,7 @@ def test_what_systems_add_to_archives_is_litter_and_photos_are_not() -> None:
 def test_the_first_name_that_comes_twice_is_found() -> None:
     assert first_repeated(["a", "b", "a", "b"]) == "a"
     assert first_repeated(["a", "A", "b"]) is None
+    assert first_repeated(["n\u0303.jpg", "\u00f1.jpg"]) == "\u00f1.jpg"  # they look alike
 
 
 def waiting(client: str, number: int, served_s: float | None = None) -> Waiting:
@@ -116,7 +117,15 @@ def test_what_may_wait_is_bounded(held: Held, inputs: int, size: int, exceeded: 
 
 
 @pytest.mark.parametrize(
-    ("name", "cell"), [("a.jpg", "a.jpg"), ("=cmd()", "'=cmd()"), ("+1", "'+1"), ("-1.jpg", "'-1.jpg"), ("@x", "'@x")]
+    ("name", "cell"),
+    [
+        ("a.jpg", "a.jpg"),
+        ("=cmd()", "'=cmd()"),
+        ("+1", "'+1"),
+        ("-1.jpg", "'-1.jpg"),
+        ("@x", "'@x"),
+        ("\uff1dx", "'\uff1dx"),
+    ],
 )
 def test_no_spreadsheet_takes_a_name_for_a_formula(name: str, cell: str) -> None:
     assert csv_cell(name) == cell

@@ -85,7 +85,7 @@ def workers(client: Redis, *services: str) -> dict[str, int]:
 
     A worker, and nothing else, holds one connection that listens to Celery's remote control.
     """
-    listening = [one["name"] or one["user"] for one in client.client_list(_type="pubsub")]
+    listening = [one["name"] or one.get("user") for one in client.client_list(_type="pubsub")]
     return {service: listening.count(service) for service in services}
 
 

@@ -137,3 +137,12 @@ def test_both_cameras_of_a_space_have_the_same_before_them_at_the_same_time() ->
     front, back = (story.shot(camera, 90.3, 1) for camera in ("k4-front", "k4-back"))
     assert front == back
     assert story.shot("k4-front", 90.3 + 30, 1).pose != front.pose
+
+
+def test_spaces_take_turns_at_moving_so_that_not_all_is_drawn_anew_at_once() -> None:
+    story = Story()
+    moments = [second / 2 for second in range(2, 120)]
+    for before, after in pairwise(moments):
+        shots = [[story.shot(space.cameras[0], at, 0) for at in (before, after)] for space in SPACES]
+        moved = [one for one, other in shots if one.chapter is other.chapter and one.pose != other.pose]
+        assert len(moved) <= 1

@@ -22,6 +22,7 @@ pytest.importorskip(
 )
 
 import torch
+from torch import Tensor, nn
 
 from services.image_classifier.model_version import ModelVersion
 from services.image_classifier.runtime import ort
@@ -31,7 +32,7 @@ from services.image_classifier.training.augment import Pool
 from services.image_classifier.training.cache import cached
 from services.image_classifier.training.evaluate import evaluate
 from services.image_classifier.training.export import export
-from services.image_classifier.training.network import Network, logits, onnx_bytes
+from services.image_classifier.training.network import DOUBT, Network, SecondLook, logits, onnx_bytes
 from services.image_classifier.training.network import trained as network_of
 from services.image_classifier.training.photos import Photos
 from services.image_classifier.training.recipe import NETWORKS, Recipe
@@ -153,8 +154,10 @@ def test_a_run_is_not_resumed_under_another_recipe(drawn: Path, trained: Path) -
 
 def test_onnx_gives_what_torch_gives(trained: Path) -> None:
     network, _ = network_of(trained / "checkpoint.pt")
-    pixels = np.random.default_rng(4).integers(0, 256, (7, 64, 64, 3), dtype=np.uint8)
-    np.testing.assert_allclose(ModelVersion.load(trained).logits(pixels), logits(network, pixels), atol=1e-3)
+    size = ModelVersion.load(trained).manifest.input_size
+    pixels = np.random.default_rng(4).integers(0, 256, (7, size, size, 3), dtype=np.uint8)
+    served = ModelVersion.load(trained).logits(pixels)
+    np.testing.assert_allclose(served, logits(SecondLook(network, size), pixels), atol=1e-3)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -167,6 +170,44 @@ def test_each_network_gives_in_onnx_what_it_gives_in_torch_for_any_batch(name: s
         pixels = np.random.default_rng(n).integers(0, 256, (n, 96, 96, 3), dtype=np.uint8)
         (served,) = session.run(None, {"image": np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))})
         np.testing.assert_allclose(served, logits(network, pixels), atol=1e-3)
+
+
+class Brightness(nn.Module):
+    """Stands in for a network: how much brighter than grey the left half and the top half are, in tens of levels."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        planes = image.float().mean(dim=1) - 128.0
+        half = image.shape[-1] // 2
+        return torch.stack((planes[:, :, :half].mean(dim=(1, 2)), planes[:, :half, :].mean(dim=(1, 2))), dim=1) / 10
+
+
+@pytest.mark.parametrize("in_onnx", [False, True], ids=["torch", "onnx"])
+def test_only_what_the_first_look_leaves_doubtful_is_looked_at_again_mirrored_and_in_its_middle(in_onnx: bool) -> None:
+    size = 40
+    clear, doubtful = np.full((size, size, 3), 228, np.uint8), np.full((size, size, 3), 168, np.uint8)
+    clear[: size // 2, : size // 4] = 128
+    doubtful[:, : size // 2] = 128  # the left is grey, so that the mirror tells something else
+    doubtful[:4], doubtful[-4:] = 128, 128  # a frame of grey, which the middle does not have
+    doubtful[:, -4:] = 128
+    first = Brightness()
+    looked_twice = SecondLook(first, size)
+
+    def answers(pixels: Any) -> Any:
+        if not in_onnx:
+            return logits(looked_twice, pixels)
+        session = ort.InferenceSession(onnx_bytes(looked_twice, size), providers=["CPUExecutionProvider"])
+        return session.run(None, {"image": np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))})[0]
+
+    pixels = np.stack([clear, doubtful, clear])
+    once, twice = logits(first, pixels), answers(pixels)
+    assert np.abs(once[0]).min() >= DOUBT
+    assert np.abs(once[1]).min() < DOUBT
+    np.testing.assert_allclose(twice[[0, 2]], once[[0, 2]], atol=1e-4)
+    # Left: 0 as it is; mirrored 4 of its 20 columns and 8 of its 40 rows are grey, of its middle none.
+    assert twice[1, 0] == pytest.approx((0 + 4 * (16 / 20) * (32 / 40) + 0 + 4) / 4, abs=0.05)
+    # Whatever stands beside it, and if it is alone or all are clear.
+    np.testing.assert_allclose(answers(pixels[1:2]), twice[1:2], atol=1e-4)
+    np.testing.assert_allclose(answers(pixels[:1]), once[:1], atol=1e-4)
 
 
 def test_the_default_network_stays_small() -> None:
@@ -280,6 +321,6 @@ def test_networks_are_compared_by_equal_runs_that_are_not_repeated(
         assert (row["network"], row["size"]) == (NETWORKS[0], 64)
         assert 0.0 < row["cpu_ms_at_8"] < 1000
         assert 0.0 <= row["accuracy"] <= 1.0
-    assert made == [(NETWORKS[0], 64, 2)]
+    assert made == [(NETWORKS[0], 72, 2)]
     with pytest.raises(ValueError, match="another comparison"):
         comparing.compare(drawn, tmp_path, (NETWORKS[0],), (64,), 3)

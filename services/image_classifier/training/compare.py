@@ -29,7 +29,8 @@ def compare(data: Path, out: Path, networks: tuple[str, ...], sizes: tuple[int, 
             if trained(folder / "checkpoint.pt")[1] != recipe:
                 raise ValueError(f"{folder} is of another comparison; give another OUT")
             measured = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["measured"]["val"]
-            cost = speed(network, (size,), (8,), 10)["cpu_ms"][str(size)]["8"]
+            served = recipe.served_size
+            cost = speed(network, (served,), (8,), 10)["cpu_ms"][str(served)]["8"]
             figures = {name: measured[name] for name in ("photos", "accuracy", "calibration_error")}
             rows.append({"network": network, "size": size, "epochs": epochs, "cpu_ms_at_8": cost, **figures})
     return rows

@@ -10,7 +10,7 @@ import numpy as np
 from services.image_classifier.model_version import Manifest, ModelVersion
 from services.image_classifier.training import calibrate
 from services.image_classifier.training.measure import report
-from services.image_classifier.training.network import Network, onnx_bytes
+from services.image_classifier.training.network import Network, SecondLook, onnx_bytes
 from services.image_classifier.training.photos import Photos
 
 
@@ -29,7 +29,7 @@ def write_model_version(
     The logits that are calibrated are those of the exported graph, through the code that serves it. `unsure_cost` is
     what an unsure answer costs of a wrong one; it is raised if more than calibrate.MOST_UNSURE of a label were unsure.
     """
-    graph = onnx_bytes(network, size)
+    graph = onnx_bytes(SecondLook(network, size), size)
     truths = held.truths
     neutral = {"temperature": 1.0, "bias": 0.0}
     undecided = {"present_above": 0.5, "absent_below": 0.5}

@@ -17,7 +17,7 @@ from services.image_classifier.runtime import ort
 from services.image_classifier.training.network import Network, onnx_bytes
 from services.image_classifier.training.recipe import NETWORKS
 
-SIZES: Final = (128, 160, 192)
+SIZES: Final = (144, 180, 216)
 BATCHES: Final = (1, 8, 16)
 
 

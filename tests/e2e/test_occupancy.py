@@ -13,7 +13,7 @@ from tests.cameras import Camera
 from tests.photos import drawn, named, real
 from tests.system import System
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 EVERY_S = 10.0
 PHOTOS = 50

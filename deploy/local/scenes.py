@@ -23,6 +23,7 @@ from deploy.local.drawing.stage import Placed, stage_of, with_bodies
 LABELS = ("cat", "dog", "none", "both")
 SIZE = (1280, 720)
 ASIDE = 0.3  # metres from the middle of a room, on the side where the bed is not
+CURLED_TURN = (-1.5, 0.4)  # radians from where the front camera is
 SCENES_A_ROOM = 8  # of draw(): a room is much of the work
 
 app = typer.Typer(add_completion=False)
@@ -77,6 +78,8 @@ def _posed(room: Room, one: Somebody, x: float, rng: np.random.Generator) -> Pla
     turn = float(rng.normal(0, 0.75)) if rng.random() < 0.8 else float(rng.uniform(-np.pi, np.pi))
     # Mostly they look where the front camera is, which is where people come from.
     gaze = float(np.clip(-turn * rng.uniform(0.3, 1) + rng.normal(0, 0.2), -0.95, 0.95))
+    if pose == "curled":  # from behind it would be a ball of fur that nobody knows
+        turn = float(np.clip(turn - 0.4, *CURLED_TURN))
     z, lift = float(rng.uniform(-0.15, 0.4)), 0.0
     if one.kind == "person":
         z = float(rng.uniform(-0.5, -0.1))

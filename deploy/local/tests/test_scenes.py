@@ -164,3 +164,11 @@ def test_a_cat_in_the_bed_is_hidden_by_nobody() -> None:
     for room, bodies in in_bed:
         x, _ = bed_of(room)
         assert all(one.lift > 0 or abs(one.x - x) > 0.6 for one in bodies)
+
+
+def test_a_curled_cat_has_its_head_where_the_front_camera_sees_it() -> None:
+    cats = [posed(KENNEL, who("cat", seed), seed)[0] for seed in range(200)]
+    turns = [cat.yaw - np.pi / 2 for cat in cats if cat.body.pose == "curled"]
+    assert len(turns) > 20
+    assert min(turns) >= -1.5
+    assert max(turns) <= 0.4

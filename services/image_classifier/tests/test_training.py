@@ -172,7 +172,7 @@ def test_each_network_gives_in_onnx_what_it_gives_in_torch_for_any_batch(name: s
         np.testing.assert_allclose(served, logits(network, pixels), atol=1e-3)
 
 
-class Brightness(nn.Module):
+class Brightness(nn.Module):  # type: ignore[misc]  # torch is not installed where this is checked
     """Stands in for a network: how much brighter than grey the left half and the top half are, in tens of levels."""
 
     def forward(self, image: Tensor) -> Tensor:

@@ -97,8 +97,8 @@ def model_report(
         "## How it was trained\n",
         f"{trained_on['photos']} pictures, {_drawn(trained_on)} of them drawn by the demo's renderer,"
         f" {trained_on['calibration_photos']} photos more to calibrate; held out whole:"
-        f" {', '.join(trained_on['held_out_sources']) or 'no source'}. {recipe['network']} at {report['input_size']}"
-        f" pixels, {recipe['epochs']} epochs, seed {recipe['seed']}"
+        f" {', '.join(trained_on['held_out_sources']) or 'no source'}. {recipe['network']} at {recipe['sizes'][-1][0]}"
+        f" pixels, served at {report['input_size']}; {recipe['epochs']} epochs, seed {recipe['seed']}"
         + (", beginning with the weights of an earlier run" if recipe["start_from"] else ", from scratch")
         + (f". The run took {seconds / 3600:.1f} hours" if lines else "")
         + ".\n",
@@ -166,7 +166,8 @@ def _measured_elsewhere(figures: Path) -> list[str]:
         )
         parts += [
             "## What networks cost\n",
-            "CPU ms a frame, ONNX Runtime, one thread, random weights (`make model-speed`):\n",
+            "CPU ms of one look at a picture, ONNX Runtime, one thread, random weights (`make model-speed`). Where the"
+            " first look leaves a doubt there are three more ([why](adr/0015-a-larger-picture-and-a-second-look.md)):\n",
             _table(head, cells),
         ]
     if (figures / "compare.json").exists():

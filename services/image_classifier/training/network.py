@@ -43,8 +43,9 @@ class Network(nn.Module):
 class SecondLook(nn.Module):
     """What is served: a network that looks again at the pictures of which its first look leaves a doubt.
 
-    `size` is the pictures' pixels a side. Takes and gives what `Network` does. The second look is at the mirrored picture, at its middle, and at the mirrored
-    middle; the mean of all four logits counts. It stands in the graph, so whoever serves one knows nothing of it.
+    `size` is the pictures' pixels a side. Takes and gives what `Network` does. The second look is at the mirrored
+    picture, at its middle, and at the mirrored middle; the mean of all four logits counts. It stands in the graph, so
+    whoever serves one knows nothing of it.
     """
 
     def __init__(self, network: nn.Module, size: int) -> None:

@@ -166,8 +166,9 @@ def _measured_elsewhere(figures: Path) -> list[str]:
         )
         parts += [
             "## What networks cost\n",
-            "CPU ms of one look at a picture, ONNX Runtime, one thread, random weights (`make model-speed`). Where the first"
-            " leaves a doubt there are three more ([why](adr/0015-a-larger-picture-and-a-second-look.md)):\n",
+            "CPU ms of one look at a picture, ONNX Runtime, one thread, random weights (`make model-speed`).",
+            "Where the first look leaves a doubt there are three more"
+            " ([why](adr/0015-a-larger-picture-and-a-second-look.md)).\n",
             _table(head, cells),
         ]
     if (figures / "compare.json").exists():

@@ -159,7 +159,8 @@ def _work(database: Database, tools: Tools, claimed: Claimed) -> int:
     outcomes = Tally("failed" if result.error else "done" for result in outcome.results)
     writing = database.submit(write)
     writing.add_done_callback(partial(_written, outcomes))
-    ended = writing.result() if _wait(writing, tools) else len(outcome.results)
+    waited_for = not tools.cameras_wait() and _wait(writing, tools)
+    ended = writing.result() if waited_for else len(outcome.results)
     log.info(
         "inputs predicted",
         **outcomes,

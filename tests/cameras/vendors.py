@@ -80,6 +80,21 @@ class Firmware:
         return Said(status, dict(answer), text, 2)
 
     def _request(self, headers: Sequence[str], body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Send one request; on a kept connection that proves closed, once more on a new one, as HTTP libraries do.
+
+        A gateway closes it after a challenge that came before the whole photo had been sent.
+        """
+        kept = self._connection
+        try:
+            return self._exchange(headers, body)
+        except ConnectionError:
+            if kept is None:
+                raise
+            kept.close()
+            self._connection = None
+            return self._exchange(headers, body)
+
+    def _exchange(self, headers: Sequence[str], body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         url = urlsplit(self.menu.url)
         target = url.path + (f"?{url.query}" if url.query else "")
         lines = [f"POST {target} {self.version}", f"Host: {url.netloc}", *headers, f"Content-Length: {len(body)}"]

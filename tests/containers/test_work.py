@@ -73,19 +73,6 @@ PUSHED = [
 ]
 
 
-def persistent(device: vendors.Firmware, picture: bytes) -> vendors.Said:
-    """Send as a camera does that connects anew when its connection is closed.
-
-    The gateway may close it after a challenge that it passed on before the whole photo had come.
-    """
-    for _ in range(4):
-        try:
-            return device.send(picture)
-        except vendors.Gone:
-            continue
-    return device.send(picture)
-
-
 @pytest.mark.parametrize(("name", "firmware", "options", "path"), PUSHED, ids=[row[0] for row in PUSHED])
 def test_a_camera_of_each_vendor_delivers_through_the_gateway(
     system: Stack, name: str, firmware: type[vendors.Firmware], options: dict[str, object], path: str
@@ -95,7 +82,7 @@ def test_a_camera_of_each_vendor_delivers_through_the_gateway(
     url = system.address + path.format(name=name, secret=camera.secret)
     device = firmware(Menu(url) if path == IN_PATH else Menu(url, name, camera.secret))
     for number in range(6):  # each replica of ingest gets some; a Digest begun at one may end at another
-        said = persistent(device, photo(f"{name}-{number}"))
+        said = device.send(photo(f"{name}-{number}"))
         assert said.status in (200, 201), said.body
         delivered(camera, [json.loads(said.body)])
     audit = system.wait_settled(before + 6, within_s=60)

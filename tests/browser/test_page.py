@@ -133,12 +133,13 @@ DROP = """async () => {
   const transfer = new DataTransfer();
   transfer.items.add(new File([blob], "a.jpg", { type: "image/jpeg" }));
   document.querySelector("[data-drop]").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true }));
+  return document.querySelector("[role=status]:not([hidden])")?.innerText;  // while the answer is on its way
 }"""
 
 
-def test_a_dropped_photo_is_asked_about_at_once(open_page: Open) -> None:
+def test_a_dropped_photo_is_asked_about_at_once_and_the_page_says_so(open_page: Open) -> None:
     page: Any = open_page("/try")
-    page.evaluate(DROP.replace("RECEIPT", receipt(1)))
+    assert page.evaluate(DROP.replace("RECEIPT", receipt(1))) == "The model is looking …"
     page.get_by_role("heading", name="Unsure").wait_for()
 
 

@@ -1,6 +1,5 @@
 """What is removed of batches, and when: all of what was not wanted, is too old or too much, and nothing else."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from services.image_classifier.batches.bell import Bell
 from services.image_classifier.batches.janitor import remove
 from services.image_classifier.batches.store import NewBatch, NotReceiving
 from services.image_classifier.batches.tables import batches, contents, inputs, thumbnails
-from services.image_classifier.main import MIGRATIONS
 from services.image_classifier.settings import Settings
 from services.image_classifier.tests.batch_rows import (
     NOON,
@@ -25,17 +23,9 @@ from services.image_classifier.tests.batch_rows import (
     predicted,
     state,
 )
-from shared.database import Database, migrate
+from shared.database import Database
 
 TABLES = (batches, inputs, contents, thumbnails)
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    migrate(database_url, MIGRATIONS)
-    opened = Database(database_url)
-    yield opened
-    opened.close()
 
 
 def done(database: Database, batch_id: str, minute: int, number: int = 4, client: str = "me") -> None:

@@ -1,7 +1,6 @@
 """Batches in the database: whose turn it is, and that no input ends twice or is forgotten, whatever workers do."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import chain
@@ -15,7 +14,6 @@ from services.image_classifier.batches.janitor import forget_contents
 from services.image_classifier.batches.rules import ATTEMPTS, CANCELLED, KILLERS, gave_up, not_tried
 from services.image_classifier.batches.store import NewBatch, OverQuota
 from services.image_classifier.batches.tables import batches, contents, thumbnails
-from services.image_classifier.main import MIGRATIONS
 from services.image_classifier.tests.batch_rows import (
     LEASE,
     NOON,
@@ -30,15 +28,7 @@ from services.image_classifier.tests.batch_rows import (
     state,
     try_again,
 )
-from shared.database import Database, migrate
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    migrate(database_url, MIGRATIONS)
-    opened = Database(database_url)
-    yield opened
-    opened.close()
+from shared.database import Database
 
 
 def test_inputs_are_taken_once_worked_on_and_the_last_one_ends_the_batch(database: Database) -> None:

@@ -17,23 +17,14 @@ from services.image_classifier.batches.rules import ATTEMPTS, Quota, gave_up
 from services.image_classifier.batches.store import NewBatch
 from services.image_classifier.decode import Picture, decode
 from services.image_classifier.images import FetchFailed, Images
-from services.image_classifier.main import MIGRATIONS
 from services.image_classifier.model_version import ModelVersion
 from services.image_classifier.tests.ingest_double import photo
 from services.image_classifier.tests.tiny_model import write_tiny_model
-from shared.database import Database, migrate, now
+from shared.database import Database, now
 from shared.testing import wait_until
 
 GOOD = photo("cat")
 Fetch = Callable[[Sequence[str]], AbstractContextManager[Images]]
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    migrate(database_url, MIGRATIONS)
-    opened = Database(database_url)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

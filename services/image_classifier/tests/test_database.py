@@ -1,27 +1,16 @@
 """The classifier's database: its tables, and the leases by which processes take turns."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from services.image_classifier import tables
 from services.image_classifier.leases import hold_lease
-from services.image_classifier.main import MIGRATIONS
-from shared.database import Database, migrate
+from shared.database import Database
 
 AT = datetime(2026, 11, 22, 10, tzinfo=UTC)
 LEASE = timedelta(seconds=10)
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    migrate(database_url, MIGRATIONS)
-    opened = Database(database_url)
-    yield opened
-    opened.close()
 
 
 def test_the_migrations_make_exactly_the_tables(database: Database) -> None:

@@ -8,31 +8,15 @@ from datetime import timedelta
 from pathlib import Path
 
 import httpx
-import pytest
 
-from services.image_classifier.main import MIGRATIONS, create_app
+from services.image_classifier.main import create_app
 from services.image_classifier.rollout import feedback
 from services.image_classifier.settings import Settings
 from services.image_classifier.tests.ingest_double import photo, tar_answer
 from services.image_classifier.tests.rollout_worker import AT, feedback_row
-from services.image_classifier.tests.tiny_model import write_tiny_model
 from services.image_classifier.training import photos
-from shared.database import Database, migrate
+from shared.database import Database
 from shared.testing import TokenFor
-
-
-@pytest.fixture
-def settings(tmp_path: Path, keys: Path, database_url: str) -> Settings:
-    write_tiny_model(tmp_path / "models" / "tiny" / "1")
-    return Settings(data=tmp_path, keys=keys, models=tmp_path / "models", model="tiny", database_url=database_url)
-
-
-@pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
-    migrate(settings.database_url, MIGRATIONS)
-    opened = Database(settings.database_url)
-    yield opened
-    opened.close()
 
 
 class Pieces(httpx.SyncByteStream):

@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,34 +12,20 @@ import pytest
 from fastapi import FastAPI
 
 from services.image_classifier import tables
-from services.image_classifier.main import MIGRATIONS, create_app
+from services.image_classifier.main import create_app
 from services.image_classifier.model_version import Manifest
 from services.image_classifier.rollout import feedback, store
 from services.image_classifier.rollout.domain import Bandit, Canary, Role, Rollout, Strategy, Variant
 from services.image_classifier.settings import Settings
 from services.image_classifier.tests.rollout_worker import Worker, feedback_row, put_version
-from services.image_classifier.tests.tiny_model import slow_graph, tiny_graph, tiny_manifest, write_tiny_model
+from services.image_classifier.tests.tiny_model import slow_graph, tiny_graph, tiny_manifest
 from services.image_classifier.versions import store as versions
 from services.image_classifier.versions.store import State
-from shared.database import Database, migrate, now
+from shared.database import Database, now
 from shared.testing import TokenFor, wait_until
 
 AT = datetime(2026, 11, 22, 10, tzinfo=UTC)
 CHAMPION = Variant("tiny", "1", Role.CHAMPION, 1.0)
-
-
-@pytest.fixture
-def settings(tmp_path: Path, keys: Path, database_url: str) -> Settings:
-    write_tiny_model(tmp_path / "models" / "tiny" / "1")
-    return Settings(data=tmp_path, keys=keys, models=tmp_path / "models", model="tiny", database_url=database_url)
-
-
-@pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
-    migrate(settings.database_url, MIGRATIONS)
-    opened = Database(settings.database_url)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -5,13 +5,12 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from services.image_classifier.main import MIGRATIONS, create_app
+from services.image_classifier.main import create_app
 from services.image_classifier.model_version import Manifest
 from services.image_classifier.rollout import probation, store
 from services.image_classifier.rollout.controller import Controller
@@ -21,26 +20,12 @@ from services.image_classifier.rollout.lineup import Lineup
 from services.image_classifier.settings import Settings
 from services.image_classifier.tables import leases
 from services.image_classifier.tests.rollout_worker import AT, CHAMPION, Worker, put_version
-from services.image_classifier.tests.tiny_model import tiny_graph, tiny_manifest, write_tiny_model
+from services.image_classifier.tests.tiny_model import tiny_graph, tiny_manifest
 from services.image_classifier.versions import store as versions
 from services.image_classifier.versions.isolated import IsolatedVersion
 from services.image_classifier.versions.store import State
-from shared.database import Database, migrate, now
+from shared.database import Database, now
 from shared.testing import TokenFor, wait_until
-
-
-@pytest.fixture
-def settings(tmp_path: Path, keys: Path, database_url: str) -> Settings:
-    write_tiny_model(tmp_path / "models" / "tiny" / "1")
-    return Settings(data=tmp_path, keys=keys, models=tmp_path / "models", model="tiny", database_url=database_url)
-
-
-@pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
-    migrate(settings.database_url, MIGRATIONS)
-    opened = Database(settings.database_url)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

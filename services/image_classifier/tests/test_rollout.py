@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -15,17 +15,14 @@ from services.image_classifier import tables
 from services.image_classifier.main import create_app
 from services.image_classifier.model_version import Manifest
 from services.image_classifier.rollout import feedback, store
-from services.image_classifier.rollout.domain import Bandit, Canary, Role, Rollout, Strategy, Variant
+from services.image_classifier.rollout.domain import Bandit, Canary, Rollout, Strategy
 from services.image_classifier.settings import Settings
-from services.image_classifier.tests.rollout_worker import Worker, feedback_row, put_version
+from services.image_classifier.tests.rollout_worker import AT, CHAMPION, Worker, feedback_row, put_version
 from services.image_classifier.tests.tiny_model import slow_graph, tiny_graph, tiny_manifest
 from services.image_classifier.versions import store as versions
 from services.image_classifier.versions.store import State
 from shared.database import Database, now
 from shared.testing import TokenFor, wait_until
-
-AT = datetime(2026, 11, 22, 10, tzinfo=UTC)
-CHAMPION = Variant("tiny", "1", Role.CHAMPION, 1.0)
 
 
 @pytest.fixture

@@ -34,10 +34,11 @@ from services.image_classifier.training.evaluate import evaluate
 from services.image_classifier.training.export import export
 from services.image_classifier.training.network import DOUBT, Network, SecondLook, logits, onnx_bytes
 from services.image_classifier.training.network import trained as network_of
-from services.image_classifier.training.photos import Photos
-from services.image_classifier.training.recipe import NETWORKS, Recipe
+from services.image_classifier.training.photos import Photo, Photos
+from services.image_classifier.training.recipe import NETWORKS, Recipe, repeated
 from services.image_classifier.training.run import Batches, Run
 from services.image_classifier.training.train import train
+from services.image_classifier.training.unfolding import unfolded
 
 RECIPE = Recipe(epochs=3, batch=8, sizes=((64, 1.0),), ema=0.9, strongest=0.2)
 FIGURE = [0.411, 0.229, 0.278]  # the loss of its epochs; whoever changes the augmentation changes it
@@ -142,6 +143,44 @@ def test_a_run_can_begin_with_the_weights_of_another(drawn: Path, trained: Path)
     )
     further, first = ModelVersion.load(out), ModelVersion.load(trained)
     assert (further.manifest.digest, further.manifest.version) == (first.manifest.digest, "2")
+
+
+def test_a_run_can_begin_with_the_weights_of_a_model_version(drawn: Path, trained: Path) -> None:
+    out = trained.parent / "of_a_version"
+    recipe = replace(RECIPE, epochs=0)
+    train(drawn, out, recipe, trained.parent / "cache", "drawn", "3", start_from=trained, workers=0)
+    size = ModelVersion.load(trained).manifest.input_size
+    pixels = np.random.default_rng(4).integers(0, 256, (7, size, size, 3), dtype=np.uint8)
+    further, first = ModelVersion.load(out), ModelVersion.load(trained)
+    np.testing.assert_allclose(further.logits(pixels), first.logits(pixels), atol=1e-3)
+    graph = hashlib.sha256((trained / "model.onnx").read_bytes()).hexdigest()
+    assert further.manifest.trained_on["recipe"]["start_from"] == graph  # type: ignore[index, call-overload]  # JSON
+
+
+def test_a_network_of_a_model_version_normalises_as_one_that_was_never_folded(drawn: Path, trained: Path) -> None:
+    photos = cached(drawn, trained.parent / "cache", 64, frozenset({"train"}))
+    network = unfolded(trained, RECIPE.network, photos.pixels[:128])
+    same = torch.from_numpy(np.array(photos.pixels[:128])).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        by_average = network.eval()(same)
+        for part in network.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.train()  # its own batch's statistics, as in training
+        by_batch = network(same)
+    np.testing.assert_allclose(by_average, by_batch, atol=0.01)
+
+
+def test_the_weights_of_another_network_are_refused(trained: Path) -> None:
+    with pytest.raises(ValueError, match=r"another network|convolutions"):
+        unfolded(trained, "shufflenet_v2_x1_0", np.zeros((2, 64, 64, 3), dtype=np.uint8))
+
+
+def test_photos_of_some_sources_are_seen_several_times_an_epoch() -> None:
+    photos = [Photo(f"cat/{source}_1", "cat", source, "train") for source in ("big", "small", "out")]
+    pool = Pool.of(Photos(photos, np.zeros((3, 8, 8, 3), dtype=np.uint8)), ("out",), (("small", 3),))
+    assert pool.chosen == [0, 1, 1, 1]
+    recipe = Recipe(repeated=repeated("small:3"))
+    assert Recipe.of(json.loads(json.dumps(recipe.described()))) == recipe
 
 
 def test_a_run_is_not_resumed_under_another_recipe(drawn: Path, trained: Path) -> None:

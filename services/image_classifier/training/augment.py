@@ -27,7 +27,10 @@ _GREY: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Photos to draw from: the chosen ones, those of them that show no animal, and the boxed animals (photo, box)."""
+    """Photos to draw from: the chosen ones, those of them that show no animal, and the boxed animals (photo, box).
+
+    `chosen` is what an epoch sees; it names a photo as often as that.
+    """
 
     photos: Photos
     chosen: list[int]
@@ -35,9 +38,15 @@ class Pool:
     animals: list[tuple[int, int]]
 
     @classmethod
-    def of(cls, photos: Photos, without: tuple[str, ...] = ()) -> "Pool":
-        """Choose all photos but those of some sources, and sort them into scenes and animals; copies no pixels."""
-        chosen = [i for i, photo in enumerate(photos.photos) if photo.source not in without]
+    def of(cls, photos: Photos, without: tuple[str, ...] = (), repeated: tuple[tuple[str, int], ...] = ()) -> "Pool":
+        """Choose all photos but those `without`, some `repeated` (source, times); copies no pixels."""
+        times = dict(repeated)
+        chosen = [
+            i
+            for i, photo in enumerate(photos.photos)
+            if photo.source not in without
+            for _ in range(times.get(photo.source, 1))
+        ]
         scenes = [i for i in chosen if photos.photos[i].label == "none"]
         animals = [(i, k) for i in chosen for k in range(len(photos.photos[i].boxes))]
         return cls(photos, chosen, scenes, animals)

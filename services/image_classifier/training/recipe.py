@@ -35,7 +35,10 @@ class Recipe:
     teacher_share: float = 0.5
     """How much of the loss is the teacher's, from 0 to 1; without a teacher it means nothing."""
     start_from: str = ""
-    """SHA-256 of the checkpoint whose weights the run begins with; none if it begins from scratch."""
+    """SHA-256 of the checkpoint, or of the graph of a model version, whose weights the run begins with; none if it
+    begins from scratch."""
+    repeated: tuple[tuple[str, int], ...] = ()
+    """Sources whose photos are seen several times an epoch, and how often: small ones, or those that are hard."""
     seed: int = 1
     hold_out: tuple[str, ...] = ()
     """Sources that are never trained on, so that they can tell how the model does elsewhere."""
@@ -64,7 +67,12 @@ class Recipe:
 
     def described(self) -> dict[str, Any]:
         """Give the recipe as JSON can hold it."""
-        return {**asdict(self), "hold_out": list(self.hold_out), "sizes": [list(part) for part in self.sizes]}
+        return {
+            **asdict(self),
+            "hold_out": list(self.hold_out),
+            "sizes": [list(part) for part in self.sizes],
+            "repeated": [list(part) for part in self.repeated],
+        }
 
     @classmethod
     def of(cls, described: Mapping[str, Any]) -> Self:
@@ -81,6 +89,7 @@ class Recipe:
                 **described,
                 "hold_out": tuple(described.get("hold_out", ())),
                 "sizes": tuple((int(size), float(until)) for size, until in sizes),
+                "repeated": tuple((str(source), int(times)) for source, times in described.get("repeated", ())),
             }
         )
 
@@ -89,3 +98,9 @@ def sizes(text: str) -> tuple[tuple[int, float], ...]:
     """Read sizes from the command line: `96:0.6,128:1`."""
     parts = (part.partition(":") for part in text.split(","))
     return tuple((int(size), float(until)) for size, _, until in parts)
+
+
+def repeated(text: str) -> tuple[tuple[str, int], ...]:
+    """Read from the command line how often sources are seen an epoch: `ka:3,drawn:4`."""
+    parts = (part.partition(":") for part in text.split(",") if part)
+    return tuple((source, int(times)) for source, _, times in parts)

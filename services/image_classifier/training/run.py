@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from services.image_classifier.training.augment import Pool, example
-from services.image_classifier.training.network import Network
+from services.image_classifier.training.network import Network, trained
+from services.image_classifier.training.photos import Pixels
 from services.image_classifier.training.recipe import Recipe
+from services.image_classifier.training.unfolding import unfolded
 
 
 class Batches(Dataset[tuple[Tensor, Tensor]]):
@@ -109,9 +111,13 @@ class Run:
         torch.save(state, partial)
         partial.replace(path)
 
-    def begin_with(self, path: Path) -> None:
-        """Take the weights of another run's checkpoint: its moving average."""
-        weights = torch.load(path, weights_only=True)["average"]
+    def begin_with(self, source: Path, pixels: Pixels) -> None:
+        """Take the weights of another run's checkpoint (its moving average), or of a model version's folder.
+
+        `pixels`, uint8 (n, size, size, 3), are what the weights of a model version are unfolded with.
+        """
+        network = unfolded(source, self.recipe.network, pixels) if source.is_dir() else trained(source)[0]
+        weights = network.state_dict()
         self.network.load_state_dict(weights)
         self.average.load_state_dict(weights)
 

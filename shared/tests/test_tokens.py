@@ -10,6 +10,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from shared import tokens
 from shared.tokens import BadToken, Identity, Keyring, Role, ServiceToken, Signer, make_keys
 
 HERE = "camera_ingest"
@@ -28,6 +29,35 @@ def signed(keys: Path, issuer: str = "cli", **changes: object) -> str:
 
 def test_a_good_token_names_its_bearer(keys: Path) -> None:
     assert Keyring(keys).identify(signed(keys), HERE) == Identity("ana", Role.VIEWER, "cli")
+
+
+def test_a_token_that_was_believed_is_proven_anew_after_its_end_and_elsewhere(
+    keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keyring = Keyring(keys)
+    token = ServiceToken(Signer(keys, "aggregation"), HERE).header()["Authorization"].removeprefix("Bearer ")
+    believed = keyring.identify(token, HERE)
+
+    def prove(*_: object, **__: object) -> None:
+        raise jwt.ExpiredSignatureError
+
+    monkeypatch.setattr(jwt, "decode", prove)
+    assert keyring.identify(token, HERE) == believed
+    for other, service in ((token, "image_classifier"), (f"{token[:-4]}AAAA", HERE)):
+        with pytest.raises(BadToken):
+            keyring.identify(other, service)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 311)
+    with pytest.raises(BadToken, match="expired"):
+        keyring.identify(token, HERE)
+
+
+def test_believed_tokens_are_bounded(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "REMEMBERED", 3)
+    keyring = Keyring(keys)
+    for number in range(10):
+        keyring.identify(signed(keys, sub=f"person {number}"), HERE)
+    assert len(keyring._believed) <= 3
 
 
 def test_a_service_token_is_for_one_service(keys: Path) -> None:

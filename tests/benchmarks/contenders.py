@@ -30,6 +30,7 @@ from tests.system import System
 BATCH = 16
 CAMERAS = 10
 DRAIN_S = 120.0
+WORKER = "services.image_classifier.worker"
 
 
 @dataclass(frozen=True)
@@ -196,9 +197,12 @@ def cameras(system: System, number: int = CAMERAS, first: str = "load") -> Targe
     return Target(system.base_port + 1, "PUT", senders)
 
 
-def whole(system: System, load: Load, target: Target, clients: int) -> Round:
-    """From PUT to settled: a round ends when every photo that was accepted is counted."""
-    roots = roots_of(system)
+def whole(system: System, load: Load, target: Target, clients: int, workers: Sequence[int] = ()) -> Round:
+    """From PUT to settled: a round ends when every photo that was accepted is counted.
+
+    `workers` are processes that work for the system beside its own.
+    """
+    roots = [*roots_of(system), *workers]
 
     def work(seconds: float) -> Sample:
         before, counted = cpu_s(roots), system.audit()["counted"]
@@ -215,19 +219,26 @@ def whole(system: System, load: Load, target: Target, clients: int) -> Round:
 
 
 @contextmanager
-def more_workers(system: System, number: int) -> Iterator[None]:
-    """Run more classifier workers beside the one that a system has."""
+def more_workers(system: System, number: int, module: str = WORKER) -> Iterator[list[int]]:
+    """Run classifier workers beside those that a system has, and give their process ids."""
     with ExitStack() as stack:
+        processes = []
         for index in range(number):
             port = free_port()
             environment = system.environment | {"HUELLA_CLASSIFIER_WORKER_METRICS_PORT": str(port)}
             process = subprocess.Popen(
-                [sys.executable, "-m", "services.image_classifier.worker"],
-                cwd=REPOSITORY,
-                env=environment,
-                stdout=subprocess.DEVNULL,
+                [sys.executable, "-m", module], cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL
             )
             stack.callback(process.wait, 30)
             stack.callback(process.terminate)
-            wait_until(f"worker {index + 2} is ready", lambda port=port: _answers(port, "/metrics"), 60)  # type: ignore[misc]  # bound now
-        yield
+            wait_until(f"worker {index + 1} is ready", lambda port=port: _answers(port, "/metrics"), 60)  # type: ignore[misc]  # bound now
+            processes.append(process.pid)
+        yield processes
+
+
+@contextmanager
+def blind_workers(system: System, number: int) -> Iterator[list[int]]:
+    """Put workers that decode nothing in the place of a system's own, and give their process ids."""
+    system.stop("image_classifier_worker")
+    with more_workers(system, number, "tests.benchmarks.blind_worker") as workers:
+        yield workers

@@ -31,6 +31,7 @@ from tests.system import System, running_system
 LIMIT = "limit: decode and predict, every core"
 WHOLE = "Huella whole: PUT to settled"
 STUB = "Huella with a stub model"
+BLIND = "Huella with a stub model, nothing decoded"
 CLIENTS = 16
 
 
@@ -66,8 +67,11 @@ def _run(options: argparse.Namespace, console: Console) -> list[report.Section]:
         stub = write_tiny_model(folder / "models" / "huella" / "1", "huella")
         system = stack.enter_context(running_system(folder / "whole", _serving(model)))
         empty = stack.enter_context(running_system(folder / "stub", _serving(stub)))
-        for each in (system, empty):
-            stack.enter_context(contenders.more_workers(each, options.workers - 1))
+        carrying = stack.enter_context(running_system(folder / "blind", _serving(stub)))
+        more = {
+            each: stack.enter_context(contenders.more_workers(each, options.workers - 1)) for each in (system, empty)
+        }
+        more[carrying] = stack.enter_context(contenders.blind_workers(carrying, options.workers))
         rounds: dict[str, Round] = {
             LIMIT: stack.enter_context(contenders.limit(model, photos)),
             "level 0: the monolith": stack.enter_context(contenders.monolith(model, load)),
@@ -78,8 +82,9 @@ def _run(options: argparse.Namespace, console: Console) -> list[report.Section]:
             for name, place, root in others:
                 rounds[f"{name}, {clients} clients"] = contenders.posting(load, [root], place, clients)
         target = contenders.cameras(system)
-        rounds[WHOLE] = contenders.whole(system, load, target, CLIENTS)
-        rounds[STUB] = contenders.whole(empty, load, contenders.cameras(empty), CLIENTS)
+        rounds[WHOLE] = contenders.whole(system, load, target, CLIENTS, more[system])
+        for name, each in ((STUB, empty), (BLIND, carrying)):
+            rounds[name] = contenders.whole(each, load, contenders.cameras(each), CLIENTS, more[each])
         samples = _interleaved(rounds, options.rounds, options.seconds, console)
         sections = [report.speeds(samples, LIMIT)]
         capacity = statistics.median(sample.rate for sample in samples[WHOLE])

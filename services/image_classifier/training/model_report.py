@@ -1,7 +1,8 @@
 """Write docs/model.md of an evaluation: `python -m services.image_classifier.training.model_report REPORT CURVE DOCS`.
 
 REPORT is report.json of `make evaluate`, CURVE curve.jsonl of the run. DOCS gets model.md, and model/ with its plots
-and the curve; other figures there (speed.json, compare.json) are shown if they are there. No photo gets in.
+and the curve; what else was measured and is kept there (never-seen.md, speed.json, compare.json) is shown if it is
+there. No photo gets in.
 """
 
 import argparse
@@ -43,6 +44,8 @@ _FURTHER: Final = """
    several runs: the figures of sources never seen would then rest on all of them.
 4. Finer labels for photos without cat and dog (toys, bedding, people), so that false alarms can be told by kind.
 """
+NEVER_SEEN: Final = "never-seen.md"
+"""What the last run that left out sources told of them: it is as dear as the run that ships, and made less often."""
 _HEADS: Final = {
     "source": "By source",
     "source_never_trained_on": "By source that was never trained on",
@@ -53,13 +56,8 @@ _HEADS: Final = {
 }
 
 
-def model_report(
-    report: dict[str, Any], lines: list[dict[str, Any]], figures: Path, earlier: dict[str, Any] | None = None
-) -> str:
-    """Give the text of docs/model.md; `figures` is the folder beside it with plots and other measurements.
-
-    `earlier` is the report of another run, which had left out whole sources that this one learnt from.
-    """
+def model_report(report: dict[str, Any], lines: list[dict[str, Any]], figures: Path) -> str:
+    """Give the text of docs/model.md; `figures` is the folder beside it with plots and other measurements."""
     trained_on = report["trained_on"]
     recipe = trained_on["recipe"]
     limits = report["thresholds"]["cat"]
@@ -87,8 +85,9 @@ def model_report(
     for name, head in _HEADS.items():
         if report["by"][name]:
             parts += [f"### {head}\n", _table(*groups_rows(report["by"][name]))]
-    if earlier is not None:
-        parts += [*_unseen(earlier)]
+    never_seen = figures / NEVER_SEEN
+    if never_seen.exists():
+        parts.append(never_seen.read_text(encoding="utf-8"))
     flags = [(name, worded(row)) for name, row in report["quality"].items()]
     parts += [
         "### Quality flags on photos that a person can judge\n",
@@ -118,10 +117,10 @@ def _drawn(trained_on: dict[str, Any]) -> int:
     return int(trained_on.get("photos_of_source", {}).get(DRAWN, 0))
 
 
-def _unseen(earlier: dict[str, Any]) -> list[str]:
+def _unseen(earlier: dict[str, Any]) -> str:
     """Show how another run did on the sources that it had left out whole."""
     recipe = earlier["trained_on"]["recipe"]
-    return [
+    parts = [
         "### Sources that a run never saw\n",
         "The run that ships learnt from every source. How one does elsewhere was measured with another run"
         f" ({recipe['network']}, {recipe['epochs']} epochs, {earlier['trained_on']['photos']} photos), which had left"
@@ -139,6 +138,7 @@ def _unseen(earlier: dict[str, Any]) -> list[str]:
         "Its false alarms by kind, val and the sources that it never saw together:\n",
         _table(*hard_negatives_rows(earlier["hard_negatives"])),
     ]
+    return "\n".join(parts)
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -188,9 +188,10 @@ def _measured_elsewhere(figures: Path) -> list[str]:
 
 
 def write(report: Path, curve_file: Path, docs: Path, earlier: Path | None = None) -> None:
-    """Write docs/model.md and what it shows; `earlier` as in `model_report`.
+    """Write docs/model.md and what it shows.
 
-    Raises ValueError if the earlier run left no source out.
+    `earlier` is the report of another run, which had left out whole sources that this one learnt from; what it tells is
+    kept for later reports. Raises ValueError if it left no source out.
     """
     measured = json.loads(report.read_text(encoding="utf-8"))
     other = None if earlier is None else json.loads(earlier.read_text(encoding="utf-8"))
@@ -201,9 +202,11 @@ def write(report: Path, curve_file: Path, docs: Path, earlier: Path | None = Non
     lines = [json.loads(line) for line in curve_file.read_text(encoding="utf-8").splitlines()]
     for name, drawn in {**plots(measured), "curve": curve(lines)}.items():
         (figures / f"{name}.svg").write_text(drawn, encoding="utf-8")
+    if other is not None:
+        (figures / NEVER_SEEN).write_text(_unseen(other), encoding="utf-8")
     if curve_file.resolve() != (figures / "curve.jsonl").resolve():
         shutil.copyfile(curve_file, figures / "curve.jsonl")
-    (docs / "model.md").write_text(model_report(measured, lines, figures, other), encoding="utf-8")
+    (docs / "model.md").write_text(model_report(measured, lines, figures), encoding="utf-8")
 
 
 def main() -> None:

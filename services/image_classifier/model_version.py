@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,7 +155,7 @@ class ModelVersion:
         """Make a version of the bytes of its graph, as `load` does. Raises InvalidModelVersion."""
         if not hmac.compare_digest(hashlib.sha256(graph).hexdigest(), manifest.digest):
             raise InvalidModelVersion("the graph is not the one that its manifest describes (SHA-256)")
-        # The very bytes that were verified are loaded; a graph from bytes also can't pull in other files.
+        # The very bytes that were verified are loaded.
         model = cls(manifest, _session(graph, threads))
         model._check()
         return model
@@ -236,6 +237,8 @@ def _session(graph: bytes, threads: int) -> ort.InferenceSession:
     options.log_severity_level = 3
     # Idle threads must not spin: several services share the cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Tensors may be kept in files, by default in any below the folder that the process works in; below this lies none.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     try:
         return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     # onnxruntime's errors have no common type in its public interface; each means that the graph can't be served.

@@ -72,6 +72,19 @@ def test_what_can_not_serve_is_refused_with_the_reason(tmp_path: Path, graph: by
         prove(manifest_of(tmp_path, graph), graph, memory_bytes=MEMORY, within_s=60)
 
 
+def test_a_graph_gets_no_file_that_lies_below_the_folder_that_its_process_works_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_bytes(bytes(range(256)))
+    below_root = external_graph(str(tmp_path / "secret").removeprefix("/"))
+    with pytest.raises(InvalidModelVersion, match="can't be loaded"):
+        prove(manifest_of(tmp_path, below_root), below_root, memory_bytes=MEMORY, within_s=60)
+    monkeypatch.chdir(tmp_path)
+    here = external_graph("secret")
+    with pytest.raises(InvalidModelVersion, match="can't be loaded"):
+        ModelVersion.from_graph(manifest_of(tmp_path, here), here)
+
+
 def test_one_that_wants_more_memory_than_it_may_is_refused(tmp_path: Path) -> None:
     graph = slow_graph(side=60_000)  # a matrix of 14 GB
     with pytest.raises(InvalidModelVersion):

@@ -15,6 +15,7 @@ from services.image_classifier.api.rollout_shapes import (
     RolloutPatch,
     RolloutRequest,
     Undo,
+    patched,
     to_answer,
     to_request,
     to_rollout,
@@ -140,11 +141,10 @@ def put_rollout(caller: Admin, body: RolloutRequest, db: Db, config: Config) -> 
 
 @router.patch("", responses=problems(401, 403, 409, 422), summary="Change the rollout in force")
 def patch_rollout(caller: Admin, body: RolloutPatch, db: Db, config: Config) -> RolloutAnswer:
-    """What is left out stays as it is; a canary begins again at its first stage."""
-    changes = {name: getattr(body, name) for name in body.model_fields_set if getattr(body, name) is not None}
+    """What is left out stays as it is, also within a policy's settings; a canary begins again at its first stage."""
 
     def merged(_: Connection, found: Revision) -> Rollout:
-        return to_rollout(to_request(found.rollout, body.reason).model_copy(update=changes))
+        return to_rollout(patched(to_request(found.rollout, body.reason), body))
 
     return _put(db, config, merged, caller.subject, body.reason)
 

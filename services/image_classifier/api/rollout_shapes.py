@@ -182,6 +182,16 @@ def to_request(rollout: Rollout, reason: str) -> RolloutRequest:
     )
 
 
+def patched(before: RolloutRequest, change: RolloutPatch) -> RolloutRequest:
+    """Return a body with what `change` names put in, setting by setting."""
+    said = {name: value for name in change.model_fields_set if (value := getattr(change, name)) is not None}
+    for name in ("silent", "ab", "canary", "bandit"):
+        if name in said:
+            settings = said[name].model_dump(exclude_unset=True)
+            said[name] = getattr(before, name).model_copy(update=settings)
+    return before.model_copy(update=said)
+
+
 def to_answer(found: Revision, *, chosen: bool = True) -> RolloutAnswer:
     """Return a revision as it is shown; `chosen` is False for the default, which nobody chose at any time."""
     rollout = found.rollout

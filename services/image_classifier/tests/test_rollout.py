@@ -112,14 +112,19 @@ async def test_a_rollout_is_changed_in_parts_and_its_history_kept(admin: httpx.A
     assert (put["revision"], put["silent"]["share"], put["author"]) == (1, 1.0, "tests")
     patched = (await admin.patch("/v1/rollout", json={"silent": {"share": 0.5}, "reason": "less"})).json()
     assert (patched["revision"], patched["strategy"], patched["silent"]["share"]) == (2, "silent", 0.5)
+    rules = {"canary": {"stages": [0.0, 0.3], "bake_s": 5.0}, "reason": "soon a canary"}
+    assert (await admin.patch("/v1/rollout", json=rules)).status_code == 200
+    stricter = (await admin.patch("/v1/rollout", json={"canary": {"bake_s": 9.0}, "reason": "less"})).json()
+    assert (stricter["canary"]["stages"], stricter["canary"]["bake_s"]) == ([0.0, 0.3], 9.0)
+    assert stricter["silent"]["share"] == 0.5
     pages = (await admin.get("/v1/rollout/revisions", params={"limit": 1})).json()
-    assert (pages["items"][0]["reason"], pages["next"]) == ("less", "2")
+    assert (pages["items"][0]["reason"], pages["next"]) == ("less", "4")
     rest = (await admin.get("/v1/rollout/revisions", params={"cursor": pages["next"]})).json()
-    assert [one["revision"] for one in rest["items"]] == [1]
+    assert [one["revision"] for one in rest["items"]] == [3, 2, 1]
     report = (await admin.get("/v1/rollout/report")).json()
     assert [one["decisions"] for one in report["variants"]] == [0, 0]
     undone = (await admin.post("/v1/rollout/undo", json={"reason": "back"})).json()
-    assert undone["silent"]["share"] == 1.0
+    assert (undone["silent"]["share"], undone["canary"]["bake_s"]) == (0.5, 5.0)
 
 
 def correction(

@@ -228,7 +228,7 @@ def _place(cursor: str | None) -> tuple[datetime, str] | None:
     if cursor is None:
         return None
     moment, _, receipt = cursor.partition(".")
-    if not (moment.isascii() and moment.isdigit() and len(moment) < 18):
+    if not (moment.isascii() and moment.isdigit() and len(moment) < 18 and receipt.isprintable()):
         raise Problem(422, "bad-cursor", "`cursor` is not one that we gave. Leave it out to begin again.")
     return EPOCH + timedelta(microseconds=int(moment)), receipt
 

@@ -239,7 +239,8 @@ def get_artifact(
     """The ONNX file, with its SHA-256 as ETag: a device asks with `If-None-Match` whether it has the newest."""
     found = _found(loaded, db, name, version)
     headers = {"ETag": f'"{found.manifest.digest}"', "Cache-Control": "private, max-age=31536000, immutable"}
-    if request.headers.get("if-none-match") == headers["ETag"]:
+    had = {one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")}
+    if headers["ETag"] in had:
         return Response(status_code=304, headers=headers)
     with db.read() as connection:
         graph = library.graph_of(loaded.settings, connection, found)

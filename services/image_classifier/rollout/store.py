@@ -73,7 +73,7 @@ def revisions(connection: Connection, below: int | None, limit: int) -> list[Rev
     table = tables.rollouts
     query = select(table).order_by(table.c.revision.desc()).limit(limit)
     if below is not None:
-        query = query.where(table.c.revision < below)
+        query = query.where(table.c.revision < min(below, 2**31 - 1))  # what the column holds
     return [_revision(row) for row in connection.execute(query).mappings()]
 
 

@@ -25,6 +25,8 @@ class Version:
 
 def find(settings: Settings, connection: Connection, name: str, version: str) -> Version | None:
     """Return a version, or None. Shipped ones hide uploaded ones, which can't be made under their names."""
+    if not (shipped.NAME.fullmatch(name) and shipped.NAME.fullmatch(version)):
+        return None  # no version can have it, and not every database takes every text
     found = shipped.find(settings.models, name, version)
     if found is not None:
         return Version(found.manifest, found.size_bytes, State.READY, "", shipped=True)

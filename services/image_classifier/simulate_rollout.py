@@ -14,14 +14,16 @@ from pathlib import Path
 from services.image_classifier.rollout import domain
 from services.image_classifier.rollout.domain import Bandit, Canary, Role, Rollout, Strategy, Variant
 from services.image_classifier.rollout.latency import bin_of
-from services.image_classifier.rollout.statistics import chances_of_best, difference, propensities
-from services.image_classifier.rollout.verdicts import Seen, judge_canary
+from services.image_classifier.rollout.statistics import chances_of_best, propensities
+from services.image_classifier.rollout.verdicts import Seen, compare, judge_canary
 
 FRAMES_A_SECOND = 10
 CORRECTED = 0.1
 DELAY = 200
 BULK = 10
 CHAMPION_RIGHT = 0.90
+CAMERAS = 24
+CAMERAS_DIFFER = 0.03
 
 Truth = Callable[[int], float]
 TRUTHS: dict[str, Truth] = {
@@ -122,15 +124,24 @@ def _saw(seen: Seen, seconds: float, same: bool | None) -> Seen:
 
 
 def ab(truth: Truth, seed: int, corrections: int = 2000) -> Run:
-    """Compare two versions on corrected frames, looking at each correction; `share` is the candidate's lead."""
+    """Compare two versions on corrected frames, looking at each correction; `share` is the candidate's lead.
+
+    Some cameras are harder than others, for whichever version they have.
+    """
     chance = random.Random(seed)  # noqa: S311 - a simulation
-    arms = [[0, 0], [0, 0]]
+    rollout = Rollout(1, seed, Strategy.AB, (CHAMPION, CANDIDATE))
+    eases = [chance.uniform(-CAMERAS_DIFFER, CAMERAS_DIFFER) for _ in range(CAMERAS)]
+    arms = [rollout.variants.index(domain.decide(rollout, f"camera-{n}", "").served) for n in range(CAMERAS)]
+    known = [(0, 0)] * CAMERAS
     at, lead = [0], [0.0]
     for n in range(1, corrections + 1):
-        arm = n % 2
-        arms[arm][0] += chance.random() < (truth(n * 10) if arm else CHAMPION_RIGHT)
-        arms[arm][1] += 1
-        found = difference((arms[0][0], arms[0][1]), (arms[1][0], arms[1][1]), 0.05)
+        camera = chance.randrange(CAMERAS)
+        right = chance.random() < (truth(n * 10) if arms[camera] else CHAMPION_RIGHT) + eases[camera]
+        known[camera] = known[camera][0] + right, known[camera][1] + 1
+        sides = [[one for one, arm in zip(known, arms, strict=True) if arm == side and one[1]] for side in (0, 1)]
+        champion, candidate = (Seen(correct=sum(one[0] for one in side), corrections=sum(one[1] for one in side),
+                                    by_camera=tuple(side)) for side in sides)  # fmt: skip
+        found = compare(rollout, champion, candidate)
         if found is None:
             continue
         at.append(n)

@@ -22,9 +22,9 @@ from services.image_classifier.api.rollout_shapes import (
 )
 from services.image_classifier.rollout import domain, store
 from services.image_classifier.rollout.domain import Rollout, Strategy
-from services.image_classifier.rollout.statistics import bounds, difference, off_policy
+from services.image_classifier.rollout.statistics import bounds, off_policy
 from services.image_classifier.rollout.store import Revision
-from services.image_classifier.rollout.verdicts import Seen, judge
+from services.image_classifier.rollout.verdicts import Seen, compare, judge
 from services.image_classifier.settings import Settings
 from services.image_classifier.versions import library
 from services.image_classifier.versions.store import State
@@ -76,11 +76,15 @@ class VariantReport(BaseModel):
 
 
 class Comparison(BaseModel):
-    """A candidate's share of correct frames minus the champion's, with an interval and a p-value that hold always."""
+    """A candidate's share of correct frames minus the champion's, with an interval and a p-value that hold always.
+
+    `size`: corrections of both; `cameras`: those that they are of, each side's counted.
+    """
 
     model: str
     version: str
     size: int
+    cameras: int
     difference: float
     low: float
     high: float
@@ -203,7 +207,7 @@ def get_report(caller: Viewer, db: Db, config: Config, request: Request) -> Repo
         comparisons=[
             comparison
             for one in rollout.candidates
-            if (comparison := _comparison(one, champion, seen.get(one.key, Seen()), rollout.ab_alpha))
+            if (comparison := _comparison(one, champion, seen.get(one.key, Seen()), rollout))
         ],
         off_policy=[_off_policy(one, rewards) for one in rollout.variants] if rewards else [],
     )
@@ -233,14 +237,15 @@ def _variant(variant: domain.Variant, share: float, seen: Seen) -> VariantReport
     )
 
 
-def _comparison(variant: domain.Variant, champion: Seen, seen: Seen, alpha: float) -> Comparison | None:
-    found = difference((champion.correct, champion.corrections), (seen.correct, seen.corrections), alpha)
+def _comparison(variant: domain.Variant, champion: Seen, seen: Seen, rollout: Rollout) -> Comparison | None:
+    found = compare(rollout, champion, seen)
     if found is None:
         return None
     return Comparison(
         model=variant.model,
         version=variant.version,
         size=champion.corrections + seen.corrections,
+        cameras=len(champion.by_camera) + len(seen.by_camera),
         difference=found.value,
         low=found.low,
         high=found.high,

@@ -1,8 +1,9 @@
 """What may be concluded from counts, also when one looks at them every second.
 
 Sources: Robbins (1970) and Howard, Ramdas, McAuliffe and Sekhon (2021) for confidence sequences by mixtures; Johari,
-Koomen, Pekelis and Walsh (2017) for the mixture test of a difference; Horvitz and Thompson (1952) for weighting by
-inverse propensity; Russo and others (2018) for Thompson sampling.
+Koomen, Pekelis and Walsh (2017) for the mixture test of a difference, Lai (1976) for the one whose variance is
+estimated from few groups; McCullagh and Nelder (1989, 4.5) for overdispersion; Horvitz and Thompson (1952) for
+weighting by inverse propensity; Russo and others (2018) for Thompson sampling.
 """
 
 import math
@@ -66,22 +67,65 @@ def _edge(low: float, high: float, *, inside_above: bool, inside: Callable[[floa
     return (low + high) / 2
 
 
-def difference(a: tuple[int, int], b: tuple[int, int], alpha: float) -> Difference | None:
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """How trials of one group resemble each other: the variance is `factor` (1 or more) times that of single trials,
+    which is known from `freedom` groups more than there are shares; infinite where each trial was drawn by itself."""
+
+    factor: float = 1.0
+    freedom: float = math.inf
+
+
+DRAWN_ALONE = Clusters()
+
+
+def clusters(a: Sequence[tuple[int, int]], b: Sequence[tuple[int, int]]) -> Clusters:
+    """Estimate that of two shares from their groups (successes, trials), by Pearson's statistic."""
+    squares, groups = 0.0, 0
+    for side in (a, b):
+        share = _smooth(sum(wins for wins, _ in side), sum(trials for _, trials in side))
+        squares += sum((wins - share * trials) ** 2 / (trials * share * (1 - share)) for wins, trials in side)
+        groups += len(side)
+    freedom = groups - 2
+    return Clusters(max(1.0, squares / freedom), freedom) if freedom > 0 else Clusters(1.0, 0)
+
+
+def difference(
+    a: tuple[int, int], b: tuple[int, int], alpha: float, alike: Clusters = DRAWN_ALONE
+) -> Difference | None:
     """Compare two shares (successes, trials), b - a; None while either has no trial.
 
     The mixture sequential probability ratio test for a difference of means, normal approximation with a variance
-    that is smoothed by one success and one failure (Johari and others, 2017, section 5).
+    that is smoothed by one success and one failure (Johari and others, 2017, section 5); with `alike`, that of
+    Student's t. Without any freedom nothing can be told.
     """
     if not a[1] or not b[1]:
         return None
-    variance = sum(_smooth(*share) * (1 - _smooth(*share)) / share[1] for share in (a, b))
     value = b[0] / b[1] - a[0] / a[1]
-    prior = PRIOR_SPREAD**2
-    ratio = math.log(variance / (variance + prior)) / 2 + prior * value**2 / (2 * variance * (variance + prior))
-    half = math.sqrt(
-        2 * variance * (variance + prior) / prior * (math.log((variance + prior) / variance) / 2 - math.log(alpha))
-    )
+    if not alike.freedom:
+        return Difference(value, -1.0, 1.0, 1.0)
+    variance = alike.factor * sum(_smooth(*share) * (1 - _smooth(*share)) / share[1] for share in (a, b))
+    gain = PRIOR_SPREAD**2 / variance
+    half = math.sqrt(variance * _square_with(-math.log(alpha), gain, alike.freedom))
+    ratio = _log_mixture(value**2 / variance, gain, alike.freedom)
     return Difference(value, max(-1.0, value - half), min(1.0, value + half), min(1.0, math.exp(-max(ratio, 0.0))))
+
+
+def _log_mixture(square: float, gain: float, freedom: float) -> float:
+    """Return the logarithm of the mixture's likelihood ratio for a squared statistic of t."""
+    least = -math.log1p(gain) / 2
+    if math.isinf(freedom):
+        return least + square * gain / (2 * (1 + gain))
+    return least + (freedom + 1) / 2 * (math.log1p(square / freedom) - math.log1p(square / freedom / (1 + gain)))
+
+
+def _square_with(ratio: float, gain: float, freedom: float) -> float:
+    """Return the squared statistic at which `_log_mixture` is `ratio`; infinite if it never is."""
+    needed = ratio + math.log1p(gain) / 2
+    if math.isinf(freedom):
+        return 2 * (1 + gain) / gain * needed
+    factor = math.exp(2 * needed / (freedom + 1))
+    return freedom * (factor - 1) / (1 - factor / (1 + gain)) if factor < 1 + gain else math.inf
 
 
 def _smooth(successes: int, trials: int) -> float:

@@ -179,8 +179,9 @@ def seen(connection: Connection, rollout: Rollout, *, whole: bool) -> dict[tuple
     numbers = select(c.c.model, c.c.version, func.sum(c.c.number)).where(c.c.revision.in_(chosen))
     for model, version, number in connection.execute(numbers.group_by(c.c.model, c.c.version)):
         found[model, version] = replace(found.get((model, version), Seen()), counted=int(number))
-    for key, (correct, corrections) in judged(connection, revisions).items():
-        found[key] = replace(found.get(key, Seen()), correct=correct, corrections=corrections)
+    for key, cameras in judged(connection, revisions).items():
+        correct, corrections = (sum(numbers) for numbers in zip(*cameras, strict=True))
+        found[key] = replace(found.get(key, Seen()), correct=correct, corrections=corrections, by_camera=tuple(cameras))
     return found
 
 
@@ -189,26 +190,28 @@ def _of_root(connection: Connection, root: int) -> list[int]:
     return list(connection.execute(select(table.c.revision).where(table.c.root == root)).scalars()) or [root]
 
 
-def judged(connection: Connection, revisions: Sequence[int]) -> dict[tuple[str, str], tuple[int, int]]:
-    """Return (correct, corrections) of each version: of what was counted, and of what it said unseen beside it."""
+def judged(connection: Connection, revisions: Sequence[int]) -> dict[tuple[str, str], list[tuple[int, int]]]:
+    """Return (correct, corrections) of each version, camera by camera: of what was counted, and of what it said unseen
+    beside it."""
     f, d = tables.feedback, tables.decisions
-    found: dict[tuple[str, str], list[int]] = {}
+    found: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}
     right = func.sum(_number(f.c.estimate == f.c.label))
-    counted = select(f.c.model, f.c.version, right, func.count()).where(
+    counted = select(f.c.model, f.c.version, f.c.camera_id, right, func.count()).where(
         f.c.revision.in_(revisions), f.c.label.is_not(None)
     )
     shadowed = (
-        select(d.c.model, d.c.version, func.sum(_number(d.c.label == f.c.label)), func.count())
+        select(d.c.model, d.c.version, f.c.camera_id, func.sum(_number(d.c.label == f.c.label)), func.count())
         .join(f, f.c.receipt == d.c.receipt)
         .where(d.c.revision.in_(revisions), d.c.served.is_(False), d.c.label.is_not(None), f.c.label.is_not(None))
         .where(d.c.revision == f.c.revision, (d.c.model != f.c.model) | (d.c.version != f.c.version))
     )
     for query, table in ((counted, f), (shadowed, d)):
-        for model, version, correct, number in connection.execute(query.group_by(table.c.model, table.c.version)):
-            sums = found.setdefault((model, version), [0, 0])
-            sums[0] += int(correct)
-            sums[1] += number
-    return {key: (correct, number) for key, (correct, number) in found.items()}
+        grouped = query.group_by(table.c.model, table.c.version, f.c.camera_id)
+        for model, version, camera_id, correct, number in connection.execute(grouped):
+            cameras = found.setdefault((model, version), {})
+            before = cameras.get(camera_id, (0, 0))
+            cameras[camera_id] = before[0] + int(correct), before[1] + number
+    return {key: list(cameras.values()) for key, cameras in found.items()}
 
 
 def _number(condition: Any) -> Any:

@@ -6,7 +6,14 @@ from typing import Literal
 
 from services.image_classifier.rollout.domain import Canary, Rollout, Strategy, Variant
 from services.image_classifier.rollout.latency import percentile
-from services.image_classifier.rollout.statistics import bounds, chances_of_best, difference
+from services.image_classifier.rollout.statistics import (
+    DRAWN_ALONE,
+    Difference,
+    bounds,
+    chances_of_best,
+    clusters,
+    difference,
+)
 
 LATENCY_FRAMES = 50
 """Frames that must have been timed before a percentile is believed."""
@@ -16,7 +23,10 @@ LATENCY_SLACK_S = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a variant did: frames decided, failed, compared with the champion, and judged by people."""
+    """What a variant did: frames decided, failed, compared with the champion, and judged by people.
+
+    `by_camera` has (correct, corrections) of each camera of which people judged frames.
+    """
 
     decisions: int = 0
     served: int = 0
@@ -30,6 +40,7 @@ class Seen:
     latencies: Mapping[int, int] = field(default_factory=dict)
     corrections: int = 0
     correct: int = 0
+    by_camera: tuple[tuple[int, int], ...] = ()
 
     @property
     def latency_p95(self) -> float | None:
@@ -146,14 +157,29 @@ def _silent(variant: Variant, seen: Seen) -> str:
     return f"{_name(variant)} agrees with the champion on {seen.agreed / seen.compared:.1%} of {seen.compared} frames."
 
 
+def compare(rollout: Rollout, champion: Seen, candidate: Seen) -> Difference | None:
+    """Test whether people find a candidate right more often than the champion; None while one has no corrections.
+
+    Under `ab` whole cameras were drawn, and one may be harder than another, so that is what chance is measured by.
+    """
+    by_camera = rollout.strategy is Strategy.AB
+    alike = clusters(champion.by_camera, candidate.by_camera) if by_camera else DRAWN_ALONE
+    ours, theirs = (candidate.correct, candidate.corrections), (champion.correct, champion.corrections)
+    return difference(theirs, ours, rollout.ab_alpha, alike)
+
+
 def _compared(variant: Variant, champion: Seen, seen: Seen, rollout: Rollout) -> str:
-    found = difference((champion.correct, champion.corrections), (seen.correct, seen.corrections), rollout.ab_alpha)
+    found = compare(rollout, champion, seen)
     if found is None:
         return f"{_name(variant)} and the champion are not both corrected yet: nothing can be said."
     if found.p < rollout.ab_alpha:
         word = "better" if found.value > 0 else "worse"
         return f"{_name(variant)} is {word} by {abs(found.value):.1%} (p={found.p:.3g})."
-    return f"{_name(variant)} can't be told from the champion yet ({found.value:+.1%}, p={found.p:.3g})."
+    cameras = len(champion.by_camera) + len(seen.by_camera)
+    return (
+        f"{_name(variant)} can't be told from the champion yet ({found.value:+.1%}, p={found.p:.3g}, "
+        f"by corrections of {cameras} cameras)."
+    )
 
 
 def _name(variant: Variant) -> str:

@@ -64,7 +64,7 @@ async def test_an_upload_is_proven_then_used_then_in_the_way_of_its_removal(
     assert (card["state"], card["shipped"], card["frame_seconds"] > 0) == ("ready", False, True)
     graph_again = await admin.get("/v1/models/tiny/2/artifact")
     assert graph_again.content == graph
-    for tags in ("{}", 'W/{}', '"other", {}'):  # as proxies rewrite them
+    for tags in ("{}", "W/{}", '"other", {}'):  # as proxies rewrite them
         known = {"If-None-Match": tags.format(graph_again.headers["ETag"])}
         had = await admin.get("/v1/models/tiny/2/artifact", headers=known)
         assert (had.status_code, had.content) == (304, b"")

@@ -3,6 +3,7 @@
 import math
 import random
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -24,6 +25,8 @@ from services.image_classifier.rollout.domain import (
 )
 from services.image_classifier.rollout.latency import bin_of, percentile
 from services.image_classifier.rollout.statistics import (
+    _log_mixture,
+    _square_with,
     bounds,
     chances_of_best,
     difference,
@@ -31,7 +34,7 @@ from services.image_classifier.rollout.statistics import (
     propensities,
     stability_index,
 )
-from services.image_classifier.rollout.verdicts import Seen, judge, judge_canary
+from services.image_classifier.rollout.verdicts import Seen, compare, judge, judge_canary
 
 A = Variant("m", "a", Role.CHAMPION, 0.5)
 B = Variant("m", "b", Role.CANDIDATE, 0.5)
@@ -198,6 +201,56 @@ def test_looking_at_every_correction_seldom_fools_the_test_of_a_difference() -> 
     assert fooled / 200 <= 0.05
 
 
+def _by_camera(chance: random.Random, cameras: list[tuple[float, int]], corrections: int) -> Iterator[list[Seen]]:
+    """Give both sides' evidence after each twentieth correction of cameras, each (share right, side)."""
+    known = [(0, 0)] * len(cameras)
+    for n in range(1, corrections + 1):
+        camera = chance.randrange(len(cameras))
+        known[camera] = known[camera][0] + (chance.random() < cameras[camera][0]), known[camera][1] + 1
+        if n % 20 == 0:
+            sides = [[one for one, (_, at) in zip(known, cameras, strict=True) if at == side and one[1]]
+                     for side in (0, 1)]  # fmt: skip
+            yield [Seen(correct=sum(c for c, _ in one), corrections=sum(n for _, n in one), by_camera=tuple(one))
+                   for one in sides]  # fmt: skip
+
+
+def test_cameras_that_are_harder_than_others_seldom_fool_ab() -> None:
+    chance = random.Random(6)
+    fooled = 0
+    for _ in range(100):
+        cameras = [(chance.uniform(0.75, 0.99), n % 2) for n in range(8)]
+        looks = (compare(rollout(Strategy.AB), *both) for both in _by_camera(chance, cameras, 1500))
+        fooled += any(found is not None and found.p < 0.05 for found in looks)
+    assert fooled / 100 <= 0.05
+
+
+def test_ab_finds_a_better_version_on_cameras_that_differ() -> None:
+    chance = random.Random(7)
+    cameras = [(chance.uniform(0.75, 0.85) + 0.13 * (n % 2), n % 2) for n in range(24)]
+    *_, (champion, candidate) = _by_camera(chance, cameras, 2000)
+    found = compare(rollout(Strategy.AB), champion, candidate)
+    assert found is not None
+    assert found.p < 0.05
+    assert 0 < found.low < 0.13 < found.high
+    assert "m/b is better" in judge(rollout(Strategy.AB), 1, {A.key: champion, B.key: candidate}).reason
+
+
+@pytest.mark.parametrize("cameras", [1, 2])
+def test_a_camera_a_side_can_not_tell_versions_from_cameras(cameras: int) -> None:
+    champion = Seen(correct=10, corrections=100, by_camera=((10, 100),))
+    candidate = Seen(correct=100, corrections=100, by_camera=((100, 100),) if cameras > 1 else ())
+    found = compare(rollout(Strategy.AB), champion, candidate)
+    assert found is not None
+    assert (found.low, found.high, found.p) == (-1.0, 1.0, 1.0)
+
+
+@given(st.floats(0.01, 1e4), st.integers(1, 50), st.floats(0.01, 0.4))
+def test_the_intervals_end_is_where_the_test_would_tell_a_difference(gain: float, freedom: int, alpha: float) -> None:
+    square = _square_with(-math.log(alpha), gain, freedom)
+    reached = _log_mixture(min(square, 1e12), gain, freedom)
+    assert reached == pytest.approx(-math.log(alpha), abs=1e-6) if square < 1e9 else reached < -math.log(alpha) + 1e-3
+
+
 def test_a_real_difference_is_found_and_its_interval_holds_it() -> None:
     found = difference((800, 1000), (950, 1000), 0.05)
     assert found is not None
@@ -249,7 +302,11 @@ def test_a_spread_that_moved_has_a_large_stability_index() -> None:
 
 
 def test_each_strategy_says_what_its_evidence_amounts_to() -> None:
-    seen = {A.key: Seen(corrections=200, correct=150), B.key: Seen(compared=10, agreed=9, corrections=200, correct=190)}
+    of_ten = [tuple((right + n % 2, 20) for n in range(10)) for right in (14, 18)]
+    seen = {
+        A.key: Seen(corrections=200, correct=145, by_camera=of_ten[0]),
+        B.key: Seen(compared=10, agreed=9, corrections=200, correct=185, by_camera=of_ten[1]),
+    }
     assert "agrees with the champion on 90.0%" in judge(rollout(Strategy.SILENT), 1, seen).reason
     assert "m/b is better by 20.0%" in judge(rollout(Strategy.AB), 1, seen).reason
     assert "m/b is found to be the best" in judge(rollout(Strategy.BANDIT), 1, seen).reason

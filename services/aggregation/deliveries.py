@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, func, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.aggregation import tables
@@ -110,7 +110,10 @@ def count(connection: Connection, counted: Sequence[EstimateResult]) -> None:
 
 
 def counts(connection: Connection, newest: int) -> list[dict[str, Any]]:
-    """Return what was counted of the newest revisions' versions, `newest` rows at most."""
+    """Return what was counted of the newest revisions' versions, `newest` of them at most: the sums of all writers,
+    which only grow as well, and are as few however many processes there ever were."""
     table = tables.variant_counts
-    query = select(table).order_by(table.c.revision.desc(), table.c.number.desc()).limit(newest)
-    return [dict(row) for row in connection.execute(query).mappings()]
+    names = (table.c.revision, table.c.model, table.c.version, table.c.variant)
+    query = select(*names, func.sum(table.c.number).label("number"), literal(0).label("stripe"))
+    query = query.group_by(*names).order_by(*(name.desc() for name in names)).limit(newest)
+    return [{**row, "number": int(row["number"])} for row in connection.execute(query).mappings()]

@@ -117,7 +117,7 @@ latencies = Table(
     Column("number", BigInteger, nullable=False),
 )
 
-# What aggregation says it has counted; `stripe` keeps its writers out of each other's way.
+# What aggregation says it has counted, its writers added up; `stripe` would tell them apart.
 counted = Table(
     "counted",
     metadata,

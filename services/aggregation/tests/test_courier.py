@@ -70,6 +70,37 @@ def test_a_correction_is_told_with_its_estimate_until_it_is_acknowledged(
         assert pending(connection) == 0
 
 
+def test_the_newest_word_is_the_newest_also_when_the_clock_was_set_back(
+    database: Database, settings: Settings, record: Record
+) -> None:
+    receipt = str(uuid_utils.uuid7())
+    record(result(receipt=receipt))
+    classifier = Classifier()
+    one = courier(database, settings, classifier)
+    for minutes, label in ((60, Label.DOG), (0, None), (-60, Label.CAT)):
+        at = now() + timedelta(minutes=minutes)
+        database.write(
+            lambda connection, label=label, at=at: correct(connection, receipt, label, "m", at, settings.rules)  # type: ignore[misc]  # bound now
+        )
+        one.deliver()
+    told = [body["corrections"][0] for body in classifier.told]
+    assert [one["label"] for one in told] == ["dog", None, "cat"]
+    assert sorted(told, key=lambda one: one["at"]) == told
+    assert len({one["at"] for one in told}) == 3
+
+
+def test_what_many_processes_counted_is_told_whole(database: Database, settings: Settings, record: Record) -> None:
+    record(result() | {"revision": 4}, result() | {"revision": 4})
+    with database.read() as connection:
+        kept = connection.execute(tables.variant_counts.select()).mappings().one()
+    others = [dict(kept) | {"stripe": kept["stripe"] + n, "number": 7} for n in range(1, 301)]
+    database.write(lambda connection: connection.execute(tables.variant_counts.insert(), others))
+    classifier = Classifier()
+    courier(database, settings, classifier).deliver()
+    (body,) = classifier.told
+    assert [(one["revision"], one["number"]) for one in body["counted"]] == [(4, 2 + 300 * 7)]
+
+
 def test_a_correction_that_is_taken_back_is_told_too_and_repeats_count_once(
     database: Database, settings: Settings, record: Record
 ) -> None:

@@ -92,6 +92,17 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def clock(connection: Connection) -> datetime:
+    """Return the database's time, the one that processes on several hosts share however much their own clocks differ.
+
+    SQLite has none; its file is opened on one host only.
+    """
+    if connection.dialect.name == "sqlite":
+        return now()
+    told: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return told.astimezone(UTC)
+
+
 class Database:
     """One service's database in one process: `read()` for a snapshot, `write(...)` for a durable change."""
 

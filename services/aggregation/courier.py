@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.aggregation import metrics
 from services.aggregation.deliveries import claim, counts, delivered, described, pending
 from services.aggregation.settings import Settings
-from shared.database import Database, now
+from shared.database import Database, clock
 from shared.problem import Problem
 from shared.tokens import ServiceToken, Signer
 
@@ -73,7 +73,7 @@ class Courier:
 
     def _deliver_some(self) -> bool:
         """Deliver one bulk, if there is something new; return whether there may be more."""
-        some = self._database.write(lambda connection: claim(connection, now(), BULK))
+        some = self._database.write(lambda connection: claim(connection, clock(connection), BULK))
         with self._database.read() as connection:
             corrections = described(connection, some)
             numbers = counts(connection, BULK)

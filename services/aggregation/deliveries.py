@@ -14,6 +14,7 @@ from sqlalchemy import Connection, RowMapping, delete, func, insert, literal, se
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.aggregation import tables
+from shared.database import EPOCH
 from shared.messages import EstimateResult, isoformat
 
 LEASE = timedelta(seconds=10)
@@ -33,9 +34,9 @@ class Delivery:
 
 
 def enqueue(connection: Connection, receipt: str, label: str | None, by: str, at: datetime) -> None:
-    """Queue a person's word in place of an older one on the same frame."""
+    """Queue a person's word in place of an older one on the same frame; it is due at once."""
     table = tables.deliveries
-    row = {"receipt": receipt, "label": label, "said_by": by, "said_at": at, "next_try_at": at}
+    row = {"receipt": receipt, "label": label, "said_by": by, "said_at": at, "next_try_at": EPOCH}
     connection.execute(delete(table).where(table.c.receipt == receipt))
     connection.execute(insert(table), [row])
 

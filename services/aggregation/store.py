@@ -4,12 +4,12 @@ inside one transaction of `shared.database.Database.write` and takes the connect
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
 import uuid_utils
-from sqlalchemy import Connection, Table, delete, insert, select, update
+from sqlalchemy import Connection, Table, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.aggregation import deliveries, tables
@@ -284,12 +284,16 @@ def correct(
     before = connection.execute(select(table.c.label).where(table.c.receipt == receipt)).scalar_one_or_none()
     if before == label:
         return None if label is None else "same"
-    row = {"receipt": receipt, "label": label, "corrected_by": by, "corrected_at": now}
+    said = tables.correction_history
+    last = connection.execute(select(func.max(said.c.corrected_at)).where(said.c.receipt == receipt)).scalar()
+    # Whoever is told of it believes the newest word, so this one is newer, even if the clock was set back meanwhile.
+    at = now if last is None else max(now, last + timedelta(microseconds=1))
+    row = {"receipt": receipt, "label": label, "corrected_by": by, "corrected_at": at}
     connection.execute(delete(table).where(table.c.receipt == receipt))
     if label is not None:
         connection.execute(insert(table), [row])
     connection.execute(insert(tables.correction_history), [{"id": str(uuid_utils.uuid7()), **row}])
-    deliveries.enqueue(connection, receipt, label, by, now)
+    deliveries.enqueue(connection, receipt, label, by, at)
     details = {"receipt": receipt, "label": label, "camera_id": frame["camera_id"]}
     changes = [Change("correction", frame["space_id"], details)]
     bucket = bucket_of(microseconds(frame["observed_at"]), rules)

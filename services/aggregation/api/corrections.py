@@ -8,7 +8,7 @@ from services.aggregation.api.shapes import Correction, CorrectionOfFrame, Corre
 from services.aggregation.domain import Label
 from services.aggregation.settings import Settings
 from shared.auth import Operator, Viewer
-from shared.database import Database, now
+from shared.database import Database, clock
 
 router = APIRouter(prefix="/v1/estimates", tags=["corrections"])
 
@@ -52,8 +52,9 @@ def get_correction(caller: Viewer, receipt: ReceiptId, db: Db) -> CorrectionOfFr
 
 
 def _correct(db: Database, config: Settings, receipt: str, label: Label | None, by: str) -> str | None:
-    at = now()
-    return db.write(lambda connection: store.correct(connection, receipt, label, by[:200], at, config.rules))
+    return db.write(
+        lambda connection: store.correct(connection, receipt, label, by[:200], clock(connection), config.rules)
+    )
 
 
 def _correction(db: Database, receipt: str) -> CorrectionOfFrame:

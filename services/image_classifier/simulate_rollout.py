@@ -117,6 +117,7 @@ def _saw(seen: Seen, seconds: float, same: bool | None) -> Seen:
     return replace(
         seen,
         decisions=seen.decisions + 1,
+        calls=seen.calls + 1,
         compared=seen.compared + (same is not None),
         agreed=seen.agreed + bool(same),
         latencies=bins,

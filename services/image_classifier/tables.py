@@ -100,12 +100,17 @@ tallies = Table(
     Column("served", BigInteger, nullable=False),
     Column("errors", BigInteger, nullable=False),
     Column("late", BigInteger, nullable=False),
+    Column("calls", BigInteger, nullable=False, server_default="0"),
+    Column("failed_calls", BigInteger, nullable=False, server_default="0"),
     Column("compared", BigInteger, nullable=False),
     Column("agreed", BigInteger, nullable=False),
     Column("shift", Float, nullable=False),
     Column("seconds", Float, nullable=False),
 )
 
+SUMS = tuple(column.name for column in tallies.columns if not column.primary_key)
+
+# Calls by the seconds that a frame took in them (latency.py).
 latencies = Table(
     "latencies",
     metadata,

@@ -24,8 +24,8 @@ STARTS = Counter(
 Asked = Future[tuple[list[Prediction], float]]
 
 
-class Down(Failed):
-    """Its process has ended or could not start, and rests; that was logged when it happened."""
+class Down(Exception):
+    """Its process has ended; whatever ended it was counted and logged when that happened."""
 
 
 class Candidate:
@@ -43,6 +43,7 @@ class Candidate:
         self._version: IsolatedVersion | None = None
         self._rest_until = 0.0
         self._closed = False
+        self._unstartable = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="candidate")
         self._starting: Future[None] | None = None
         self._asked: Asked | None = None
@@ -66,15 +67,26 @@ class Candidate:
                 "a candidate does not start", model=self.manifest.name, version=self.manifest.version, reason=str(error)
             )
             self._rest_until = time.monotonic() + REST_S
+            self._unstartable = True
             return
+        self._unstartable = False
         STARTS.labels("started").inc()
         if self._closed:  # in the very moment in which it was begun
             self._version.close()
 
     @property
     def starting(self) -> bool:
-        """Whether its process is being started: no answer is to be had, and that is not the version's fault."""
+        """Whether its process is being started."""
         return self._starting is not None and not self._starting.done()
+
+    @property
+    def away(self) -> bool:
+        """Whether no answer is to be had, for a reason that has been counted already: it starts, or rests from its end.
+
+        One that can't even start is not away: each time that it is asked counts against it.
+        """
+        alive = self._version is not None and self._version.alive
+        return self.starting or not (alive or self._unstartable)
 
     @property
     def busy(self) -> bool:
@@ -82,7 +94,7 @@ class Candidate:
         return self._asked is not None and not self._asked.done()
 
     def ask(self, pictures: Sequence[Picture], deadline_s: float) -> Asked:
-        """Begin to ask it; the future raises Late or Failed. It is to be asked one thing at a time (`busy`)."""
+        """Begin to ask it, once it has done what it is at; the future raises Late, Failed or Down."""
         try:
             self._asked = self._thread.submit(self._predict, list(pictures), deadline_s)
         except RuntimeError as error:  # it was closed since this chunk began: another revision is in force
@@ -93,7 +105,7 @@ class Candidate:
     def _predict(self, pictures: Sequence[Picture], deadline_s: float) -> tuple[list[Prediction], float]:
         version = self._version
         if version is None or not version.alive:
-            raise Down("its process does not run")
+            raise Failed("it does not start") if self._unstartable else Down("its process does not run")
         try:
             return version.predict(pictures, deadline_s)
         except (Late, Failed):

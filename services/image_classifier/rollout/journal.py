@@ -12,6 +12,7 @@ import numpy as np
 import structlog
 from prometheus_client import Counter as Metric
 
+from services.image_classifier import tables
 from services.image_classifier.decode import Picture
 from services.image_classifier.model_version import Prediction
 from services.image_classifier.rollout import store
@@ -43,6 +44,18 @@ class Entry:
     latencies: Counter[Key] = field(default_factory=Counter)
     spreads: Counter[Key] = field(default_factory=Counter)
 
+    def called(self, revision: int, variant: Variant, seconds: float | None) -> None:
+        """Count one time that a variant was asked, of some frames at once: the seconds a frame, None if it failed.
+
+        Frames that are asked together fail and are slow together, so that is judged by calls.
+        """
+        key = (revision, *variant.key, variant.role.value)
+        self.tallies[key]["calls"] += 1
+        if seconds is None:
+            self.tallies[key]["failed_calls"] += 1
+        else:
+            self.latencies[(*key, bin_of(seconds))] += 1
+
     def decided(
         self,
         revision: int,
@@ -63,7 +76,6 @@ class Entry:
         sums["late"] += outcome == "late"
         if seconds is not None:
             sums["seconds"] += seconds  # type: ignore[assignment]  # a Counter adds floats as well
-            self.latencies[(revision, *variant.key, variant.role.value, bin_of(seconds))] += 1
         if champion is not None and said is not None and champion.label != "unsure":
             sums["compared"] += 1
             sums["agreed"] += champion.label == said.label
@@ -128,12 +140,11 @@ class Entry:
 
     def rows(self) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """Return the rows by table, ordered by key so that no two writers wait for each other."""
-        names = ("decisions", "served", "errors", "late", "compared", "agreed", "shift", "seconds")
         version = ("revision", "model", "version", "variant")
         return {
             "decisions": self.decisions,
             "tallies": [
-                dict(zip(version, key, strict=True)) | {name: self.tallies[key][name] for name in names}
+                dict(zip(version, key, strict=True)) | {name: self.tallies[key][name] for name in tables.SUMS}
                 for key in sorted(self.tallies)
             ],
             "latencies": [

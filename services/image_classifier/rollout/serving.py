@@ -72,6 +72,8 @@ def answer(
     trusted = _ask_champion(now, needed, predict, size)
     seconds = (time.perf_counter() - begun) / max(1, len(needed))
     entry = Entry()
+    if needed:
+        entry.called(now.rollout.revision, champion, seconds)
     answers: dict[str, Answer] = {}
     for shot in needed:
         if shot.choice.served == champion:
@@ -80,14 +82,15 @@ def answer(
     for key, (future, theirs) in asked.items():
         served = [shot for shot in theirs if shot.choice.served.key == key]
         candidate = now.candidates[key]
-        if future is not None and not served:
+        if future is None:
+            continue
+        if not served:
             future.add_done_callback(_later(now, candidate, theirs, trusted, at, record))
             continue
-        said, took = _outcome(candidate, future, theirs)
-        for shot in theirs:
-            _note(entry, now, shot, candidate.variant, said[shot.receipt], took, at, trusted)
+        # Longer than its deadline only if it has to end something else first, whatever that is.
+        said = _heard(entry, now, candidate, future, theirs, trusted, at, wait_s=2 * deadline_s)
         for shot in served:
-            found = said[shot.receipt]
+            found = said.get(shot.receipt)
             if isinstance(found, Prediction):
                 answers[shot.receipt] = Answer(found, candidate.variant, candidate.manifest)
     # Whoever has no answer yet was to be served by one that could not: the champion steps in.
@@ -109,15 +112,15 @@ def answer(
 def _ask(
     candidate: Candidate, shots: Sequence[Shot], deadline_s: float, now: InForce
 ) -> tuple[Asked | None, list[Shot]]:
-    """Begin to ask a candidate about its frames; None in place of the future if it is still busy."""
+    """Begin to ask a candidate about its frames; None in place of the future if there is nothing to ask now."""
     key = candidate.variant.key
     theirs = [shot for shot in shots if key in {one.key for one in (shot.choice.served, *shot.choice.shadows)}]
-    if not theirs or candidate.starting:
+    if candidate.busy:
+        # Shadows are dropped: nobody waits for them. Frames that it should serve wait for their turn.
+        theirs = [shot for shot in theirs if shot.choice.served.key == key]
+    if not theirs or candidate.away:
         # One that starts is not asked and not blamed: the champion serves its frames.
         return None, []
-    if candidate.busy:
-        # Shadows are dropped: nobody waits for them. Frames that it should serve count as late.
-        return None, [shot for shot in theirs if shot.choice.served.key == key]
     size = candidate.manifest.input_size
     return candidate.ask([shot.pictures[size] for shot in theirs], deadline_s), theirs
 
@@ -129,16 +132,26 @@ def _ask_champion(
     return {shot.receipt: one for shot, one in zip(shots, said, strict=True)}
 
 
-def _outcome(
-    candidate: Candidate, future: Asked | None, shots: Sequence[Shot]
-) -> tuple[dict[str, Prediction | Exception], float | None]:
-    """Wait for a candidate, which has a deadline; return what it says of each frame and the seconds a frame took."""
-    if future is None:
-        return {shot.receipt: Late("it is still busy") for shot in shots}, None
+def _heard(
+    entry: Entry,
+    now: InForce,
+    candidate: Candidate,
+    future: Asked,
+    shots: Sequence[Shot],
+    trusted: Said,
+    at: datetime,
+    wait_s: float | None = None,
+) -> dict[str, Prediction | Exception]:
+    """Wait for a candidate, write down what it did, and return what it says of each frame; nothing if it is down."""
     try:
-        predictions, seconds = future.result()
-    except Down as error:
-        return {shot.receipt: error for shot in shots}, None
+        predictions, seconds = future.result(wait_s)
+        said: dict[str, Prediction | Exception] = {
+            shot.receipt: one for shot, one in zip(shots, predictions, strict=True)
+        }
+        took = seconds / len(shots)
+        entry.called(now.rollout.revision, candidate.variant, took)
+    except Down:
+        return {}
     except Exception as error:  # noqa: BLE001 - whatever a candidate does is counted against it and harms no frame
         log.warning(
             "a candidate failed",
@@ -148,8 +161,13 @@ def _outcome(
             error=str(error)[:200],
             frames=len(shots),
         )
-        return {shot.receipt: error for shot in shots}, None
-    return {shot.receipt: one for shot, one in zip(shots, predictions, strict=True)}, seconds / len(shots)
+        late = isinstance(error, TimeoutError)
+        said = {shot.receipt: Late("it is still busy") if late else error for shot in shots}
+        took = None
+        entry.called(now.rollout.revision, candidate.variant, None)
+    for shot in shots:
+        _note(entry, now, shot, candidate.variant, said[shot.receipt], took, at, trusted)
+    return said
 
 
 def _later(
@@ -163,10 +181,8 @@ def _later(
     def done(future: Asked) -> None:
         if future.cancelled():
             return
-        said, took = _outcome(candidate, future, shots)
         entry = Entry()
-        for shot in shots:
-            _note(entry, now, shot, candidate.variant, said[shot.receipt], took, at, trusted)
+        _heard(entry, now, candidate, future, shots, trusted, at)
         record(entry)
 
     return done

@@ -166,8 +166,7 @@ def seen(connection: Connection, rollout: Rollout, *, whole: bool) -> dict[tuple
     for row in connection.execute(select(t).where(t.c.revision.in_(chosen))).mappings():
         key = (row["model"], row["version"])
         one = found.get(key, Seen())
-        names = ("decisions", "served", "errors", "late", "compared", "agreed", "shift", "seconds")
-        found[key] = replace(one, **{name: getattr(one, name) + row[name] for name in names})
+        found[key] = replace(one, **{name: getattr(one, name) + row[name] for name in tables.SUMS})
     times = tables.latencies
     for row in connection.execute(select(times).where(times.c.revision.in_(chosen))).mappings():
         key = (row["model"], row["version"])

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from services.image_classifier.rollout.domain import Canary, Rollout, Strategy, Variant
-from services.image_classifier.rollout.latency import percentile
+from services.image_classifier.rollout.latency import bin_of, percentile
 from services.image_classifier.rollout.statistics import (
     DRAWN_ALONE,
     Difference,
@@ -15,8 +15,10 @@ from services.image_classifier.rollout.statistics import (
     difference,
 )
 
-LATENCY_FRAMES = 50
-"""Frames that must have been timed before a percentile is believed."""
+LATENCY_CALLS = 30
+"""Calls that must have been timed before a percentile is believed."""
+SLOWEST = 0.05
+"""The share of calls that are above the 95th percentile."""
 LATENCY_SLACK_S = 0.005
 """A difference in latency under this is nobody's harm."""
 
@@ -25,6 +27,7 @@ LATENCY_SLACK_S = 0.005
 class Seen:
     """What a variant did: frames decided, failed, compared with the champion, and judged by people.
 
+    `calls` of some frames each, of which some failed; `latencies` has the others' seconds a frame, in bins.
     `by_camera` has (correct, corrections) of each camera of which people judged frames.
     """
 
@@ -33,6 +36,8 @@ class Seen:
     counted: int = 0
     errors: int = 0
     late: int = 0
+    calls: int = 0
+    failed_calls: int = 0
     compared: int = 0
     agreed: int = 0
     shift: float = 0.0
@@ -44,7 +49,7 @@ class Seen:
 
     @property
     def latency_p95(self) -> float | None:
-        """Seconds of computing a frame that 95 % of the frames stay under."""
+        """Seconds of computing a frame that 95 % of the calls stay under."""
         return percentile(self.latencies)
 
 
@@ -67,8 +72,10 @@ def judge_canary(rules: Canary, stage: int, age_s: float, champion: Seen, candid
     if frames < rules.least_frames:
         return Verdict("wait", f"It has {frames} compared frames of the {rules.least_frames} that a stage needs.")
     timed = _timed(champion, candidate)
-    if timed < LATENCY_FRAMES:
-        return Verdict("wait", f"It has {timed} timed frames of the {LATENCY_FRAMES} by which its latency is judged.")
+    if timed < LATENCY_CALLS:
+        return Verdict("wait", f"It has {timed} timed calls of the {LATENCY_CALLS} by which its latency is judged.")
+    if _slow_calls(rules, champion, candidate) > SLOWEST * sum(candidate.latencies.values()):
+        return Verdict("wait", f"{_latencies(rules, champion, candidate)} It may still be chance.")
     different = candidate.compared - candidate.agreed
     worst = bounds(different, candidate.compared, rules.alpha)[1]
     if candidate.compared and worst > rules.disagreement:
@@ -85,10 +92,10 @@ def judge_canary(rules: Canary, stage: int, age_s: float, champion: Seen, candid
 
 def _broken_rail(rules: Canary, champion: Seen, candidate: Seen) -> str | None:
     failed = candidate.errors + candidate.late
-    if bounds(failed, candidate.decisions, rules.alpha)[0] > rules.error_rate:
+    if bounds(candidate.failed_calls, candidate.calls, rules.alpha)[0] > rules.error_rate:
         return (
-            f"Errors: {failed} of {candidate.decisions} frames failed or were late ({candidate.late} late); "
-            f"at most {rules.error_rate:.0%} may."
+            f"Errors: {candidate.failed_calls} of {candidate.calls} calls failed, {failed} of {candidate.decisions} "
+            f"frames ({candidate.late} late); at most {rules.error_rate:.0%} may."
         )
     different = candidate.compared - candidate.agreed
     if bounds(different, candidate.compared, rules.alpha)[0] > rules.disagreement:
@@ -96,17 +103,10 @@ def _broken_rail(rules: Canary, champion: Seen, candidate: Seen) -> str | None:
             f"Disagreement: {different} of {candidate.compared} compared frames are not what the champion says; "
             f"at most {rules.disagreement:.0%} may."
         )
-    ours, theirs = candidate.latency_p95, champion.latency_p95
-    if (
-        ours
-        and theirs
-        and _timed(champion, candidate) >= LATENCY_FRAMES
-        and ours > rules.latency_factor * theirs + LATENCY_SLACK_S
-    ):
-        return (
-            f"Latency: 95 % of frames take up to {1000 * ours:.0f} ms, the champion's {1000 * theirs:.0f} ms; "
-            f"at most {rules.latency_factor:g} times as long is allowed."
-        )
+    if _timed(champion, candidate) >= LATENCY_CALLS:
+        slow, timed = _slow_calls(rules, champion, candidate), sum(candidate.latencies.values())
+        if bounds(slow, timed, rules.alpha)[0] > SLOWEST:
+            return f"Latency: {_latencies(rules, champion, candidate)}"
     wrong = candidate.corrections - candidate.correct
     champion_wrong = champion.corrections - champion.correct
     least = bounds(wrong, candidate.corrections, rules.alpha)[0]
@@ -116,6 +116,20 @@ def _broken_rail(rules: Canary, champion: Seen, candidate: Seen) -> str | None:
             f"of the champion's {champion_wrong} of {champion.corrections}."
         )
     return None
+
+
+def _slow_calls(rules: Canary, champion: Seen, candidate: Seen) -> int:
+    """Count the candidate's calls that took longer a frame than 95 % of its calls may."""
+    most = rules.latency_factor * (champion.latency_p95 or 0.0) + LATENCY_SLACK_S
+    return sum(number for place, number in candidate.latencies.items() if place > bin_of(most))
+
+
+def _latencies(rules: Canary, champion: Seen, candidate: Seen) -> str:
+    ours, theirs = candidate.latency_p95 or 0.0, champion.latency_p95 or 0.0
+    return (
+        f"95 % of calls take up to {1000 * ours:.0f} ms a frame, the champion's {1000 * theirs:.0f} ms; "
+        f"at most {rules.latency_factor:g} times as long is allowed."
+    )
 
 
 def _timed(champion: Seen, candidate: Seen) -> int:

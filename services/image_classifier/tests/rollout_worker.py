@@ -60,16 +60,21 @@ class Worker:
 
     def put(self, rollout: Rollout) -> int:
         revision = self.database.write(lambda connection: store.add(connection, rollout, "tests", "try", now()))
-        self.lineup.refresh()
-        wait([one._starting for one in self.lineup.now.candidates.values() if one._starting], timeout=60)
+        self.follow()
         return revision.rollout.revision
 
-    def work(self, number: int, deadline_s: float = 30.0) -> list[Answer]:
+    def follow(self) -> None:
+        """Put in force what is newest, and wait until its candidates run."""
+        self.lineup.refresh()
+        wait([one._starting for one in self.lineup.now.candidates.values() if one._starting], timeout=60)
+
+    def work(self, number: int, deadline_s: float = 30.0, until_heard: bool = True) -> list[Answer]:
         now_ = self.lineup.now
         receipts = [str(uuid_utils.uuid7()) for _ in range(number)]
         shots = [Shot(receipt, "c1", choose(now_, "c1", receipt), {SIZE: CAT}) for receipt in receipts]
         answers = answer(now_, shots, predict_each, now(), deadline_s, self.journal.add)
-        wait([one._asked for one in now_.candidates.values() if one._asked], timeout=60)
+        if until_heard:
+            wait([one._asked for one in now_.candidates.values() if one._asked], timeout=60)
         self.journal.flush()
         self.database.write(lambda connection: None)
         return [answers[receipt] for receipt in receipts]

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ import httpx
 import pytest
 
 from services.image_classifier.main import create_app
-from services.image_classifier.model_version import Manifest
+from services.image_classifier.model_version import InvalidModelVersion, Manifest
 from services.image_classifier.rollout import probation, store
 from services.image_classifier.rollout.controller import Controller
 from services.image_classifier.rollout.domain import Canary, Rollout, Strategy, single
@@ -20,7 +21,7 @@ from services.image_classifier.rollout.lineup import Lineup
 from services.image_classifier.settings import Settings
 from services.image_classifier.tables import leases
 from services.image_classifier.tests.rollout_worker import AT, CHAMPION, Worker, put_version
-from services.image_classifier.tests.tiny_model import tiny_graph, tiny_manifest
+from services.image_classifier.tests.tiny_model import slow_graph, tiny_graph, tiny_manifest
 from services.image_classifier.versions import store as versions
 from services.image_classifier.versions.isolated import IsolatedVersion
 from services.image_classifier.versions.store import State
@@ -67,6 +68,52 @@ def test_a_candidate_that_starts_is_not_blamed_and_the_champion_serves_its_frame
     wait_until("it runs", lambda: not running.starting, 60)
     assert "2" in {one.variant.version for one in worker.work(30)}
     assert worker.seen()["2"].errors == 0
+
+
+def test_one_that_was_ended_once_is_blamed_for_what_it_was_asked_and_not_for_its_rest(
+    worker: Worker, database: Database
+) -> None:
+    candidate = put_version(database, "2", slow_graph(side=1500, rounds=40))
+    worker.put(Rollout(0, 0, Strategy.CANARY, (CHAMPION, candidate), canary=Canary(stages=(0.9,))))
+    for _ in range(5):  # the first is late, and its process is ended; the others come while it rests
+        assert {one.variant.version for one in worker.work(8, deadline_s=0.05)} == {"1"}
+    seen = worker.seen()["2"]
+    assert (seen.calls, seen.failed_calls, seen.late) == (1, 1, seen.decisions)
+
+
+def test_one_that_can_not_start_is_blamed_and_goes_back(
+    worker: Worker, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: IsolatedVersion, graph: bytes, start_s: float) -> IsolatedVersion:
+        self.close()
+        raise InvalidModelVersion("it wants more memory than there is")
+
+    monkeypatch.setattr(IsolatedVersion, "load", refuse)
+    candidate = put_version(database, "2", tiny_graph())
+    worker.put(Rollout(0, 0, Strategy.CANARY, (CHAMPION, candidate), canary=Canary(stages=(0.9,))))
+    for _ in range(3):
+        assert {one.variant.version for one in worker.work(8)} == {"1"}
+    worker.controller.tick(now())
+    assert worker.newest().rollout.champion.version == "1"
+    assert "3 of 3 calls failed" in worker.newest().reason
+
+
+def test_a_candidate_whose_thread_stands_still_holds_nobody_up(worker: Worker, database: Database) -> None:
+    candidate = put_version(database, "2", tiny_graph())
+    worker.put(Rollout(0, 0, Strategy.AB, (replace(CHAMPION, weight=0.0), candidate)))
+    (running,) = worker.lineup.now.candidates.values()
+    go = threading.Event()
+    running._thread.submit(go.wait, 60)
+    done = threading.Event()
+
+    def work() -> None:
+        assert {one.variant.version for one in worker.work(4, deadline_s=0.05, until_heard=False)} == {"1"}
+        done.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    assert done.wait(30)
+    go.set()
+    assert worker.seen()["2"].failed_calls == 1
 
 
 def test_a_change_is_not_held_up_by_a_candidate_that_starts(

@@ -136,8 +136,9 @@ def test_a_rollout_that_contradicts_itself_is_refused(policy: Rollout) -> None:
         check(policy)
 
 
-GOOD = Seen(decisions=500, compared=500, agreed=480, latencies={bin_of(0.004): 500})
+GOOD = Seen(decisions=500, calls=500, compared=500, agreed=480, latencies={bin_of(0.004): 500})
 CHAMPION = Seen(decisions=500, latencies={bin_of(0.004): 500}, corrections=50, correct=48)
+HICCUPS = {bin_of(0.004): 47, bin_of(0.3): 3}
 
 
 @pytest.mark.parametrize(
@@ -146,11 +147,15 @@ CHAMPION = Seen(decisions=500, latencies={bin_of(0.004): 500}, corrections=50, c
         (GOOD, 10, 0, "wait", "bakes"),
         (replace(GOOD, decisions=100, compared=100, agreed=98), 700, 0, "wait", "100 compared frames"),
         (replace(GOOD, agreed=390), 700, 0, "wait", "may still mean"),
-        (replace(GOOD, latencies={bin_of(0.03): 49}), 700, 0, "wait", "49 timed frames"),
+        (replace(GOOD, latencies={bin_of(0.03): 29}), 700, 0, "wait", "29 timed calls"),
         (GOOD, 700, 0, "advance", "held"),
         (GOOD, 700, 3, "promote", "all stages"),
-        (Seen(decisions=10, errors=10), 1, 0, "roll_back", "Errors: 10 of 10"),
-        (Seen(decisions=10, late=10), 1, 0, "roll_back", "10 late"),
+        (Seen(decisions=10, errors=10, calls=10, failed_calls=10), 1, 0, "roll_back", "Errors: 10 of 10"),
+        (Seen(decisions=10, late=10, calls=10, failed_calls=10), 1, 0, "roll_back", "10 late"),
+        (Seen(decisions=32, late=32, calls=2, failed_calls=2), 1, 0, "roll_back", "2 of 2 calls failed, 32 of 32"),
+        (Seen(decisions=16, late=16, calls=1, failed_calls=1), 1, 0, "wait", "bakes"),
+        (replace(GOOD, decisions=516, late=16, calls=41, failed_calls=1), 700, 0, "advance", "held"),
+        (replace(GOOD, latencies=HICCUPS), 700, 0, "wait", "may still be chance"),
         (replace(GOOD, agreed=250), 1, 0, "roll_back", "Disagreement: 250 of 500"),
         (replace(GOOD, latencies={bin_of(0.03): 500}), 1, 0, "roll_back", "Latency"),
         (replace(GOOD, corrections=50, correct=20), 1, 1, "roll_back", "Corrections: people found 30 of 50"),

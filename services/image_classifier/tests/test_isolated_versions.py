@@ -113,6 +113,13 @@ def test_its_process_knows_nothing_of_our_environment(tmp_path: Path, monkeypatc
     version.close()
 
 
+def test_its_process_is_the_first_that_goes_when_memory_runs_out(tmp_path: Path) -> None:
+    folder = write_tiny_model(tmp_path)
+    version = IsolatedVersion(read_manifest(folder), MEMORY).load(read_graph(folder), 60)
+    assert Path(f"/proc/{version._process.pid}/oom_score_adj").read_text() == "1000\n"
+    version.close()
+
+
 def test_a_proven_version_says_how_long_a_frame_takes(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path)
     assert 0 < prove(read_manifest(folder), read_graph(folder), memory_bytes=MEMORY, within_s=60) < 1

@@ -29,7 +29,7 @@ from services.image_classifier.settings import Settings
 from services.image_classifier.versions import library
 from services.image_classifier.versions.store import State
 from shared.auth import Admin, Viewer
-from shared.database import EPOCH, Database, now
+from shared.database import EPOCH, Database, clock
 from shared.problem import Problem
 
 router = APIRouter(prefix="/v1/rollout", tags=["rollout"])
@@ -193,7 +193,8 @@ def get_report(caller: Viewer, db: Db, config: Config, request: Request) -> Repo
         seen = store.seen(connection, rollout, whole=True)
         stage = seen if rollout.strategy is not Strategy.CANARY else store.seen(connection, rollout, whole=False)
         rewards = store.rewards(connection, rollout) if rollout.strategy is Strategy.BANDIT else []
-    verdict = judge(rollout, (now() - found.since).total_seconds(), stage)
+        age = clock(connection) - found.since
+    verdict = judge(rollout, age.total_seconds(), stage)
     champion = seen.get(rollout.champion.key, Seen())
     return Report(
         revision=rollout.revision,
@@ -289,6 +290,6 @@ def _put(
                 state = "not there" if found is None else found.state.value
                 detail = f"{variant.model}/{variant.version} is {state}. GET /v1/models lists those that are ready."
                 raise Problem(409, "not-ready", detail)
-        return store.add(connection, rollout, author, reason, now())
+        return store.add(connection, rollout, author, reason, clock(connection))
 
     return to_answer(db.write(change))

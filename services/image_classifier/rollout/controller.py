@@ -21,7 +21,7 @@ from services.image_classifier.settings import Settings
 from services.image_classifier.versions import store as versions
 from services.image_classifier.versions.isolated import prove
 from services.image_classifier.versions.store import State
-from shared.database import Database, now
+from shared.database import Database, clock
 
 log = structlog.get_logger(__name__)
 
@@ -78,13 +78,17 @@ class Controller:
         failed = False
         while not self._stopping.wait(EVERY_S):
             try:
-                step(now())
+                step(self._clock())
                 failed = False
             except Exception as error:
                 FAILURES.labels(name).inc()
                 if not failed:
                     log.warning("controller failed; it goes on trying", part=name, exc_info=error)
                 failed = True
+
+    def _clock(self) -> datetime:
+        with self._database.read() as connection:
+            return clock(connection)
 
     def tick(self, at: datetime) -> bool:
         """Judge and learn as of `at`; return whether this process holds the lease."""
@@ -123,7 +127,7 @@ class Controller:
             state, reason = State.REFUSED, str(error)
         else:
             state, reason = State.READY, ""
-        ended = now()
+        ended = self._clock()
         self._database.write(
             lambda connection: versions.finish_proof(connection, manifest, state, reason, frame_seconds, ended)
         )

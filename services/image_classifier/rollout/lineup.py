@@ -4,9 +4,9 @@ A thread looks every half second which revision is in force, so a change reaches
 """
 
 import threading
+import time
 import uuid
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from itertools import count
 
 import structlog
@@ -20,7 +20,7 @@ from services.image_classifier.rollout.journal import Journal
 from services.image_classifier.settings import Settings
 from services.image_classifier.shipped import load_default
 from services.image_classifier.versions import library
-from shared.database import Database, now
+from shared.database import Database, clock
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +64,7 @@ class Lineup:
         self._thread = threading.Thread(target=self._run, name="lineup", daemon=True)
         self._failed = False
         self._process = uuid.uuid4().hex
-        self._young: tuple[int, datetime] | None = None
+        self._young: tuple[int, float] | None = None
         self.now = alone(self._default)
 
     @property
@@ -124,7 +124,7 @@ class Lineup:
             self.now = replace(before, belief=belief)
         for candidate in self.now.candidates.values():
             candidate.keep_up()
-        if self._young is not None and now() > self._young[1]:
+        if self._young is not None and time.monotonic() > self._young[1]:
             self._outlived(self._young[0])
 
     def _load(self, rollout: Rollout, belief: tuple[float, ...] | None) -> InForce:
@@ -141,11 +141,10 @@ class Lineup:
         for loaded in (self.now.champion, self._default):
             if (loaded.manifest.name, loaded.manifest.version) == variant.key:
                 return loaded
-        manifest, graph = self._stored(variant)
-        at = now()
-        if not self._database.write(lambda c: probation.begin(c, rollout.revision, self._process, at)):
+        if not self._database.write(lambda c: probation.begin(c, rollout.revision, self._process, clock(c))):
             raise InvalidModelVersion(f"{variant.model}/{variant.version} has ended {probation.DEATHS} processes")
-        self._young = rollout.revision, at + probation.YOUNG
+        self._young = rollout.revision, time.monotonic() + probation.YOUNG.total_seconds()
+        manifest, graph = self._stored(variant)
         return ModelVersion.from_graph(manifest, graph, self._settings.threads)
 
     def _outlived(self, revision: int) -> None:

@@ -6,15 +6,19 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
+import shared.database
+from services.image_classifier.api import rollout as rollout_api
+from services.image_classifier.leases import hold_lease
 from services.image_classifier.main import create_app
 from services.image_classifier.model_version import InvalidModelVersion, Manifest
 from services.image_classifier.rollout import probation, store
-from services.image_classifier.rollout.controller import Controller
+from services.image_classifier.rollout.controller import LEASE, Controller
 from services.image_classifier.rollout.domain import Canary, Rollout, Strategy, single
 from services.image_classifier.rollout.journal import Journal
 from services.image_classifier.rollout.lineup import Lineup
@@ -267,3 +271,42 @@ def test_a_process_that_ends_in_good_order_counts_as_no_death(settings: Settings
         lineup.stop()
     with database.read() as connection:
         assert connection.execute(leases.select()).all() == []
+
+
+def test_a_stage_bakes_and_a_lease_lasts_as_long_as_the_databases_clock_says(
+    settings: Settings, worker: Worker, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if database.engine.dialect.name == "sqlite":
+        pytest.skip("one host has one clock")
+    candidate = put_version(database, "2", tiny_graph())
+    rules = Canary(stages=(0.0, 0.5), bake_s=600, least_frames=10, shadow_share=1.0)
+    worker.put(Rollout(0, 0, Strategy.CANARY, (CHAMPION, candidate), canary=rules))
+    for _ in range(40):
+        worker.work(1)
+    wait_until("it is compared", lambda: "2" in worker.seen() and worker.seen()["2"].compared >= 40, 30)
+    here = now()
+    other = Controller(database, settings)
+    for hours in (3, -3):
+        # The clock of another host, of everything there that asks for the time.
+        monkeypatch.setattr("shared.database.now", lambda hours=hours: here + timedelta(hours=hours))
+        monkeypatch.setattr("services.image_classifier.rollout.controller.now", shared.database.now, raising=False)
+        at = other._clock()
+        other.tick(at)
+        assert worker.newest().rollout.stage == 0, "three hours have passed there alone"
+        assert database.write(partial(hold_lease, name="controller", holder=other._holder, now=at, lease=LEASE))
+        assert not worker.controller.tick(worker.controller._clock()), "the lease is held"
+        database.write(lambda c: c.execute(leases.delete()))
+
+
+def test_a_revision_begins_when_the_database_says(
+    settings: Settings, database: Database, token_for: TokenFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if database.engine.dialect.name == "sqlite":
+        pytest.skip("one host has one clock")
+    here = now()
+    monkeypatch.setattr("services.image_classifier.api.rollout.now", lambda: here + timedelta(hours=3), raising=False)
+    rollout_api._put(database, settings, lambda _, __: single("tiny", "1"), "tests", "a clock that is ahead")
+    with database.read() as connection:
+        found = store.current(connection)
+    assert found is not None
+    assert abs(found.since - here) < timedelta(hours=1)

@@ -108,6 +108,10 @@ class Settings(ServiceSettings):
         1_000_000_000, ge=1, description="Most bytes of all uploaded graphs; more are answered 409."
     )
     decision_days: int = Field(14, ge=1, description="Days that each frame's decisions are kept.")
+    feedback_days: int = Field(730, ge=90, description="Days that what people said of frames is kept.")
+    feedback_kept: int = Field(
+        500_000, ge=10_000, description="Most frames of which is kept what people said; then the oldest go."
+    )
 
     @field_validator("database_url")
     @classmethod

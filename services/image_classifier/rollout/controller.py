@@ -177,9 +177,15 @@ class Controller:
     def _prune(self, at: datetime) -> None:
         before = at - timedelta(days=self._settings.decision_days)
         spreads = at - timedelta(days=SPREAD_DAYS)
-        for _ in range(PRUNING_ROUNDS):
-            if not self._database.write(lambda connection: store.prune(connection, before, spreads)):
-                break
+        said = at - timedelta(days=self._settings.feedback_days)
+        for prune in (
+            lambda connection: store.prune(connection, before, spreads),
+            lambda connection: feedback.prune(connection, said, self._settings.feedback_kept),
+            store.prune_revisions,
+        ):
+            for _ in range(PRUNING_ROUNDS):
+                if not self._database.write(prune):
+                    break
 
 
 def next_rollout(rollout: Rollout, verdict: Verdict) -> Rollout | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, case, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.image_classifier import tables
@@ -17,6 +17,7 @@ LEAST_FRAMES = 200
 ALARM = 0.25
 QUALITY_FRAMES = 20_000
 CONFIDENCE_BINS = 5
+PRUNED_AT_ONCE = 1000
 
 
 def take(
@@ -42,6 +43,17 @@ def take(
             where=c.c.number < numbers.excluded.number,
         )
         connection.execute(numbers, sorted(counted, key=lambda one: tuple(str(value) for value in one.values())))
+
+
+def prune(connection: Connection, before: datetime, kept: int) -> int:
+    """Remove a bounded number of the words that came before then, or that are more than `kept`; return how many."""
+    f = tables.feedback
+    newest_first = (f.c.received_at.desc(), f.c.receipt.desc())
+    beyond = select(f.c.received_at).order_by(*newest_first).offset(kept).limit(1)
+    edge = connection.execute(beyond).scalar()
+    too_old = f.c.received_at < before if edge is None else (f.c.received_at < before) | (f.c.received_at <= edge)
+    some = select(f.c.receipt).where(too_old).order_by(f.c.received_at).limit(PRUNED_AT_ONCE)
+    return connection.execute(delete(f).where(f.c.receipt.in_(some))).rowcount
 
 
 def quality(connection: Connection, since: datetime) -> dict[str, Any]:

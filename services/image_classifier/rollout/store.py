@@ -18,6 +18,8 @@ from services.image_classifier.rollout.domain import Bandit, Canary, Role, Rollo
 from services.image_classifier.rollout.verdicts import Seen
 
 PRUNED_AT_ONCE = 5000
+REVISIONS = 1000
+"""How many are kept: a person's and a canary's of years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,3 +253,19 @@ def prune(connection: Connection, decisions_before: datetime, spreads_before: da
     if edge is not None:
         gone += connection.execute(delete(d).where(d.c.decided_at <= edge)).rowcount
     return gone + connection.execute(delete(s).where(s.c.hour < spreads_before)).rowcount
+
+
+def prune_revisions(connection: Connection) -> int:
+    """Remove revisions, with what their variants did, so that REVISIONS stay; return how many of their rows went.
+
+    What the rollout in force began with stays, however many stages it has.
+    """
+    table = tables.rollouts
+    found = connection.execute(
+        select(table.c.revision, table.c.root).order_by(table.c.revision.desc()).limit(1)
+    ).first()
+    if found is None:
+        return 0
+    oldest = min(found.root, found.revision - REVISIONS + 1)
+    evidence = (tables.tallies, tables.latencies, tables.counted, tables.beliefs)
+    return sum(connection.execute(delete(one).where(one.c.revision < oldest)).rowcount for one in (table, *evidence))

@@ -16,7 +16,8 @@ from services.image_classifier.main import create_app
 from services.image_classifier.model_version import Manifest
 from services.image_classifier.rollout import candidate as candidate_process
 from services.image_classifier.rollout import feedback, store
-from services.image_classifier.rollout.domain import Bandit, Canary, Rollout, Strategy
+from services.image_classifier.rollout.controller import Controller
+from services.image_classifier.rollout.domain import Bandit, Canary, Rollout, Strategy, single
 from services.image_classifier.settings import Settings
 from services.image_classifier.tests.rollout_worker import AT, CHAMPION, Worker, feedback_row, put_version
 from services.image_classifier.tests.tiny_model import slow_graph, tiny_graph, tiny_manifest
@@ -307,3 +308,47 @@ def test_a_version_that_takes_its_prover_down_is_refused_at_last(database: Datab
         found = versions.find(connection, "tiny", "2")
     assert found is not None
     assert found.state is State.REFUSED
+
+
+def test_what_people_said_is_kept_for_long_and_not_for_ever(database: Database) -> None:
+    rows = [feedback_row(f"r{n}", "cat") | {"received_at": AT - timedelta(days=n)} for n in range(10)]
+    database.write(lambda connection: feedback.take(connection, rows, []))
+
+    def left(before: datetime, kept: int) -> list[str]:
+        while database.write(lambda connection: feedback.prune(connection, before, kept)):
+            pass
+        with database.read() as connection:
+            return sorted(row["receipt"] for row in feedback.labelled(connection, None, 100))
+
+    assert left(AT - timedelta(days=100), 10) == [f"r{n}" for n in range(10)]
+    assert left(AT - timedelta(days=6, hours=12), 10) == [f"r{n}" for n in range(7)]
+    assert left(AT - timedelta(days=100), 3) == ["r0", "r1", "r2"]
+
+
+def test_the_controller_clears_away_what_is_too_old(settings: Settings, database: Database) -> None:
+    at = now()
+    rows = [feedback_row(f"r{days}", "cat") | {"received_at": at - timedelta(days=days)} for days in (729, 731)]
+    database.write(lambda connection: feedback.take(connection, rows, []))
+    Controller(database, settings).tick(at)
+    with database.read() as connection:
+        assert [row["receipt"] for row in feedback.labelled(connection, None, 10)] == ["r729"]
+
+
+def test_revisions_are_bounded_and_that_in_force_keeps_its_evidence(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "REVISIONS", 3)
+    for root in (None, None, 3, 3, 3, 3, 3):
+        database.write(
+            partial(store.add, rollout=single("tiny", "1"), author="tests", reason="again", at=AT, root=root)
+        )
+    tally = dict.fromkeys(tables.SUMS, 1) | {"model": "tiny", "version": "1", "variant": "champion"}
+    rows = [tally | {"revision": n} for n in range(8)]
+    writes: dict[str, Any] = {"decisions": [], "latencies": [], "spreads": [], "tallies": rows}
+    database.write(lambda connection: store.log(connection, writes))
+    assert database.write(store.prune_revisions) == 2 + 3
+    with database.read() as connection:
+        assert [one.rollout.revision for one in store.revisions(connection, None, 100)] == [7, 6, 5, 4, 3]
+        found = store.current(connection)
+        assert found is not None
+        assert store.seen(connection, found.rollout, whole=True)["tiny", "1"].decisions == 5

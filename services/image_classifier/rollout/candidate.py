@@ -38,6 +38,7 @@ class Candidate:
     def __init__(self, variant: Variant, manifest: Manifest, graph: bytes, memory_bytes: int) -> None:
         self.variant = variant
         self.manifest = manifest
+        self.champions_pace_s = 0.0  # seconds a frame that the champion took last in this process
         self._graph = graph
         self._memory_bytes = memory_bytes
         self._version: IsolatedVersion | None = None

@@ -17,6 +17,11 @@ from services.image_classifier.versions.isolated import Late
 
 log = structlog.get_logger(__name__)
 
+PATIENCE = 3
+"""How many times as long as the champion a candidate may take for a frame before it is late, if that is longer than its
+deadline: on a machine that is slow for all, no candidate is to blame."""
+LONGEST_S = 20.0
+
 Predict = Callable[[ModelVersion, Sequence[Picture]], list[Prediction | Exception]]
 Said = Mapping[str, Prediction | Exception]
 Record = Callable[[Entry], None]
@@ -74,12 +79,14 @@ def answer(
     entry = Entry()
     if needed:
         entry.called(now.rollout.revision, champion, seconds)
+        for candidate in now.candidates.values():
+            candidate.champions_pace_s = seconds
     answers: dict[str, Answer] = {}
     for shot in needed:
         if shot.choice.served == champion:
             answers[shot.receipt] = Answer(trusted[shot.receipt], champion, now.champion.manifest)
         _note(entry, now, shot, champion, trusted[shot.receipt], seconds, at)
-    for key, (future, theirs) in asked.items():
+    for key, (future, theirs, patience_s) in asked.items():
         served = [shot for shot in theirs if shot.choice.served.key == key]
         candidate = now.candidates[key]
         if future is None:
@@ -88,7 +95,7 @@ def answer(
             future.add_done_callback(_later(now, candidate, theirs, trusted, at, record))
             continue
         # Longer than its deadline only if it has to end something else first, whatever that is.
-        said = _heard(entry, now, candidate, future, theirs, trusted, at, wait_s=2 * deadline_s)
+        said = _heard(entry, now, candidate, future, theirs, trusted, at, wait_s=2 * patience_s)
         for shot in served:
             found = said.get(shot.receipt)
             if isinstance(found, Prediction):
@@ -111,8 +118,8 @@ def answer(
 
 def _ask(
     candidate: Candidate, shots: Sequence[Shot], deadline_s: float, now: InForce
-) -> tuple[Asked | None, list[Shot]]:
-    """Begin to ask a candidate about its frames; None in place of the future if there is nothing to ask now."""
+) -> tuple[Asked | None, list[Shot], float]:
+    """Begin to ask a candidate about its frames, for some seconds at most; None for the future if it is not asked."""
     key = candidate.variant.key
     theirs = [shot for shot in shots if key in {one.key for one in (shot.choice.served, *shot.choice.shadows)}]
     if candidate.busy:
@@ -120,9 +127,10 @@ def _ask(
         theirs = [shot for shot in theirs if shot.choice.served.key == key]
     if not theirs or candidate.away:
         # One that starts is not asked and not blamed: the champion serves its frames.
-        return None, []
+        return None, [], 0.0
+    patience_s = max(deadline_s, min(LONGEST_S, PATIENCE * candidate.champions_pace_s * len(theirs)))
     size = candidate.manifest.input_size
-    return candidate.ask([shot.pictures[size] for shot in theirs], deadline_s), theirs
+    return candidate.ask([shot.pictures[size] for shot in theirs], patience_s), theirs, patience_s
 
 
 def _ask_champion(

@@ -120,6 +120,16 @@ def test_a_candidate_whose_thread_stands_still_holds_nobody_up(worker: Worker, d
     assert worker.seen()["2"].failed_calls == 1
 
 
+def test_where_the_champion_takes_as_long_a_candidate_is_not_late(worker: Worker, database: Database) -> None:
+    candidate = put_version(database, "2", tiny_graph())
+    worker.put(Rollout(0, 0, Strategy.AB, (replace(CHAMPION, weight=0.0), candidate)))
+    (running,) = worker.lineup.now.candidates.values()
+    running.champions_pace_s = 5.0
+    assert {one.variant.version for one in worker.work(4, deadline_s=1e-6)} == {"2"}
+    running.champions_pace_s = 0.0
+    assert {one.variant.version for one in worker.work(4, deadline_s=1e-6)} == {"1"}
+
+
 def test_a_change_is_not_held_up_by_a_candidate_that_starts(
     worker: Worker, database: Database, held: threading.Event
 ) -> None:

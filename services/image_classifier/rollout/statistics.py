@@ -2,8 +2,8 @@
 
 Sources: Robbins (1970) and Howard, Ramdas, McAuliffe and Sekhon (2021) for confidence sequences by mixtures; Johari,
 Koomen, Pekelis and Walsh (2017) for the mixture test of a difference, Lai (1976) for the one whose variance is
-estimated from few groups; McCullagh and Nelder (1989, 4.5) for overdispersion; Horvitz and Thompson (1952) for
-weighting by inverse propensity; Russo and others (2018) for Thompson sampling.
+estimated from few groups; McCullagh and Nelder (1989, 4.5) for overdispersion; Horvitz and Thompson (1952) and
+Hajek (1971) for weighting by inverse propensity; Russo and others (2018) for Thompson sampling.
 """
 
 import math
@@ -173,19 +173,23 @@ def propensities(arms: Sequence[tuple[int, int]], floor: float) -> list[float]:
 
 
 def off_policy(rewards: Iterable[tuple[bool, float, float]]) -> Value:
-    """Say what another policy would have earned, from a log of (chosen by both, propensity above 0, reward).
+    """Say what another policy would have earned, from a log of (chosen by both, propensity above 0, reward 0 to 1).
 
-    Horvitz and Thompson's mean of reward / propensity over the decisions that both would take, with the normal 95 %
-    interval of its sample variance.
+    The mean of the rewards of those decisions that both would take, each with the weight 1 / propensity (the
+    self-normalized form of Horvitz and Thompson's, by Hajek, 1971, which stays between 0 and 1), with the 95 % interval
+    of its linearized variance; one success and one failure of the usual weight are added for that, as in `_smooth`.
     """
-    weighted = [reward / propensity if chosen else 0.0 for chosen, propensity, reward in rewards]
-    size = len(weighted)
-    if size == 0:
-        return Value(0.0, 0.0, 1.0, 0)
-    mean = sum(weighted) / size
-    variance = sum((value - mean) ** 2 for value in weighted) / max(1, size - 1)
-    half = Z95 * math.sqrt(variance / size)
-    return Value(mean, mean - half, mean + half, size)
+    log = [(1.0 / propensity, reward) if chosen else (0.0, reward) for chosen, propensity, reward in rewards]
+    whole = sum(weight for weight, _ in log)
+    if whole == 0:
+        return Value(0.0, 0.0, 1.0, len(log))
+    mean = sum(weight * reward for weight, reward in log) / whole
+    usual = sum(weight**2 for weight, _ in log) / whole
+    smoothed = [*log, (usual, 1.0), (usual, 0.0)]
+    whole += 2 * usual
+    middle = sum(weight * reward for weight, reward in smoothed) / whole
+    half = Z95 * math.sqrt(sum((weight * (reward - middle)) ** 2 for weight, reward in smoothed)) / whole
+    return Value(mean, max(0.0, middle - half), min(1.0, middle + half), len(log))
 
 
 def stability_index(before: Sequence[int], after: Sequence[int]) -> float:

@@ -293,6 +293,33 @@ def test_what_another_policy_would_have_earned_is_told_from_the_log() -> None:
     assert off_policy([]).size == 0
 
 
+@pytest.mark.parametrize("reward", [0.0, 1.0])
+def test_what_another_policy_would_have_earned_stays_a_share_and_is_never_certain_of_few(reward: float) -> None:
+    value = off_policy([(True, 0.5, reward)] * 3 + [(False, 0.5, reward)] * 2)
+    assert (value.mean, value.size) == (reward, 5)
+    assert 0.0 <= value.low <= reward <= value.high <= 1.0
+    assert value.high - value.low > 0.3
+
+
+def test_the_interval_of_another_policy_holds_the_truth_as_often_as_it_says_while_a_bandit_learns() -> None:
+    chance = random.Random(8)
+    held, runs = Counter[int](), 100
+    for _ in range(runs):
+        arms, belief, log = [[0, 0], [0, 0]], [0.5, 0.5], []
+        for n in range(1, 101):
+            arm = int(chance.random() < belief[1])
+            right = chance.random() < (0.9, 0.97)[arm]
+            log.append((arm, belief[arm], float(right)))
+            arms[arm][0] += right
+            arms[arm][1] += 1
+            if n % 10 == 0:
+                belief = propensities([(arms[0][0], arms[0][1]), (arms[1][0], arms[1][1])], 0.05)
+        for arm in (0, 1):
+            value = off_policy((chosen == arm, propensity, reward) for chosen, propensity, reward in log)
+            held[arm] += value.low <= (0.9, 0.97)[arm] <= value.high
+    assert min(held[0], held[1]) >= 0.93 * runs, held
+
+
 def test_percentiles_are_within_a_tenth() -> None:
     times = [random.Random(5).lognormvariate(-5, 0.5) for _ in range(1000)]
     exact = sorted(times)[949]

@@ -242,6 +242,56 @@ def test_a_good_version_is_promoted_and_bad_ones_go_back_while_the_status_stays_
     assert {one["version"] for one in counted} == {"1", GOOD}, "nothing that a bad version said was counted"
 
 
+def test_a_bandit_learns_from_what_people_say_and_moves_the_frames(system: System) -> None:
+    made = versions()
+    upload(system, *made[WRONG])
+    photos = scenes("drawn", ModelVersion.from_graph(*made[GOOD]))
+    truth = {f"bandit-{species}-{n}": species for species in SPECIES for n in range(3)}
+    cameras = [system.camera(name, f"bandit-{species}") for name, species in truth.items()]
+
+    def photo(name: str) -> bytes:
+        camera, _, number = name.rpartition("-")
+        return named(photos[truth[camera]][int(number) % 3], name)
+
+    def bandit() -> dict[str, Any]:
+        found: dict[str, Any] = system.get(system.classifier, "/v1/rollout/report")
+        return found
+
+    roll_out(system, "bandit", "1", WRONG)
+    since = rollout(system)["since"]
+    assert rollout(system)["shares"] == [0.5, 0.5]
+    with flowing(cameras, photo, every_s=0.4):
+        wait_report(system, "both are counted", lambda seen: all(one["counted"] >= 20 for one in seen.values()))
+        said = correct_some(system, truth, since)
+        seen = wait_report(
+            system, "corrections arrive", lambda seen: sum(v["corrections"] for v in seen.values()) == len(said)
+        )
+        assert seen["1"]["correct"] == seen["1"]["corrections"] >= 15, seen
+        assert seen[WRONG]["correct"] == 0 < 15 <= seen[WRONG]["corrections"], seen
+        # Its floor is 0.05, and a version that was always wrong gets no more.
+        wait_until("it has learnt", lambda: rollout(system)["shares"][1] < 0.06, PATIENCE_S)
+        kill_worker(system)
+        assert rollout(system)["shares"][1] < 0.06, "what was learnt survives"
+        time.sleep(2)  # until the new worker has it in force
+        before = report(system)
+        after = wait_report(system, "frames follow", lambda seen: seen["1"]["served"] >= before["1"]["served"] + 100)
+    moved = {version: after[version]["served"] - before[version]["served"] for version in after}
+    assert moved[WRONG] < 0.25 * moved["1"], moved
+    # What each would have earned alone, from the stored propensities.
+    alone = {one["version"]: one for one in bandit()["off_policy"]}
+    assert alone["1"]["low"] <= 1.0 <= alone["1"]["high"], alone
+    assert alone[WRONG]["value"] == 0.0, alone
+    # Frames for which the champion stepped in, as while the other one starts, were not drawn and are no rewards.
+    size = alone["1"]["size"]
+    assert 30 <= size <= len(said), (size, len(said))
+    assert "huella/1 is found to be the best" in bandit()["reason"]
+    # A word that is taken back is a reward no longer.
+    drawn_one = next(one["receipt"] for one in said if one["version"] == WRONG)
+    system.aggregation.delete(f"/v1/estimates/{drawn_one}/correction").raise_for_status()
+    wait_until("it is taken back", lambda: bandit()["off_policy"][0]["size"] == size - 1, PATIENCE_S)
+    system.classifier.post("/v1/rollout/undo", json={"reason": "the test ends"}).raise_for_status()
+
+
 def _silent(system: System) -> None:
     roll_out(system, "silent", "1", GOOD)
     wait_report(system, "the candidate sees frames", lambda seen: seen[GOOD]["compared"] >= 20)

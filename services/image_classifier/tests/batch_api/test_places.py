@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import httpx
+import pytest
 from fastapi import FastAPI
 
 from services.image_classifier.api.batch_shapes import Batching
 from services.image_classifier.main import create_app
 from services.image_classifier.settings import Settings
-from services.image_classifier.tests.batch_api.bodies import SPAN, ZIP, many, problem, zipped
+from services.image_classifier.tests.batch_api.bodies import GOOD, SPAN, ZIP, left, many, problem, zipped
 from shared.testing import TokenFor
+from shared.tokens import PEOPLE, Role, Signer
 
 
 async def dripping() -> AsyncIterator[bytes]:
@@ -64,3 +66,34 @@ async def test_what_waits_is_bounded_and_the_answer_says_when_to_come_again(
     assert int(answer.headers["Retry-After"]) > 0
     worker()
     assert (await client.post("/v1/batches", content=content, headers=ZIP)).status_code == 202
+
+
+@pytest.mark.parametrize(
+    ("limits", "another", "photos", "what"),
+    [
+        ({"batch_inputs": 3}, False, 2, "inputs"),
+        ({"batch_quota_bytes": 3 * len(GOOD)}, False, 1, "own_bytes"),
+        ({"batch_quota_bytes": 3 * len(GOOD)}, True, 2, "bytes"),
+    ],
+)
+async def test_what_is_over_a_quota_is_named_and_nothing_of_it_is_left(
+    settings: Settings, limits: dict[str, int], another: bool, photos: int, what: str
+) -> None:
+    app = create_app(settings.model_copy(update=limits))
+
+    def headers(client: str) -> dict[str, str]:
+        token = Signer(settings.keys_folder, "cli").mint(client, Role.OPERATOR, PEOPLE)
+        return ZIP | {"Authorization": f"Bearer {token}"}
+
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://c") as client,
+    ):
+        first = await client.post("/v1/batches", content=zipped(many(2)), headers=headers("one"))
+        assert first.status_code == 202, first.text
+        before = left(settings, app.state.database)
+        second = headers("another" if another else "one")
+        answer = await client.post("/v1/batches", content=zipped(many(photos)), headers=second)
+        assert problem(answer, 429, "too-many-batches")["what"] == what
+        assert int(answer.headers["Retry-After"]) > 0
+        assert left(settings, app.state.database) == before

@@ -1,8 +1,9 @@
 """`make bench-batches`: what batches cost beside the bare loop, and what they take from cameras.
 
-The cost is CPU time, since that is what a busy machine does not falsify. The latency is from a camera's PUT to the
-status that shows it, without a batch and beside batches that never end, the sending of their photos included. In both,
-the two that are compared take turns.
+The cost is that of a worker which asks a real Redis for cameras and writes to a real disk: in CPU time, which a busy
+machine falsifies least, and in time on the clock, which has the waiting for the disk too. The latency is from a
+camera's PUT to the status that shows it, without a batch and beside batches that never end, the sending of their photos
+included. In each, the two that are compared take turns.
 """
 
 import argparse
@@ -11,8 +12,8 @@ import statistics
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -29,8 +30,9 @@ from services.image_classifier.main import MIGRATIONS
 from services.image_classifier.model_version import DEFAULT_FOLDER, ModelVersion
 from services.image_classifier.settings import Settings
 from shared import logs
+from shared.broker import CLASSIFY_FRAMES, create_redis, messages_waiting
 from shared.database import Database, migrate, now
-from shared.testing import wait_until
+from shared.testing import run_redis, wait_until
 from tests.benchmarks.frames import frames
 from tests.benchmarks.latency import measure
 from tests.system import System, running_system
@@ -58,35 +60,56 @@ def no_fetch(_: Sequence[str]) -> NoReturn:
     raise AssertionError("nothing is fetched")
 
 
-def cost(rounds: int) -> tuple[float, float]:
-    """Return the least CPU ms an image: of the bare loop (decode, one forward pass for 16), and of a worker."""
+class Cost(NamedTuple):
+    """Milliseconds an image, of the processor and on the clock."""
+
+    cpu: float
+    clock: float
+
+    @classmethod
+    def of(cls, work: Callable[[], object]) -> "Cost":
+        """Measure what does INPUTS images."""
+        cpu, clock = time.process_time(), time.perf_counter()
+        work()
+        return cls((time.process_time() - cpu) * 1000 / INPUTS, (time.perf_counter() - clock) * 1000 / INPUTS)
+
+
+def cost(rounds: int) -> tuple[Cost, Cost]:
+    """Return the least cost of the bare loop (decode, one forward pass for 16), and of a worker."""
     photos, model = frames(), ModelVersion.load(DEFAULT_FOLDER)
     size, settings = model.manifest.input_size, Settings()
-    tools = work.Tools(
-        model=lambda: model,
-        decode=decode,
-        fetch=no_fetch,
-        cameras_wait=lambda: False,
-        chunk=settings.batch_chunk,
-        lease=timedelta(minutes=5),
-    )
-    bare, worked = [], []
-    with tempfile.TemporaryDirectory(prefix="huella-bench-") as folder:
-        url = f"sqlite:///{folder}/bench.db"
+    bare: list[Cost] = []
+    worked: list[Cost] = []
+    with ExitStack() as stack:
+        redis = create_redis(stack.enter_context(run_redis()))
+        stack.callback(redis.close)
+        url = f"sqlite:///{stack.enter_context(tempfile.TemporaryDirectory(prefix='huella-bench-'))}/bench.db"
         migrate(url, MIGRATIONS)
         database = Database(url)
-        for number in range(rounds):
-            _fill(database, f"batch-{number}", photos)
-            began = time.process_time()
+        stack.callback(database.close)
+        tools = work.Tools(
+            model=lambda: model,
+            decode=decode,
+            fetch=no_fetch,
+            cameras_wait=lambda: bool(messages_waiting(redis, CLASSIFY_FRAMES)),
+            chunk=settings.batch_chunk,
+            lease=timedelta(minutes=5),
+        )
+
+        def work_on() -> None:
             while work.classify_batches(database, tools):
                 pass
-            worked.append(time.process_time() - began)
-            began = time.process_time()
+
+        def loop() -> None:
             for start in range(0, INPUTS, BARE_BATCH):
                 model.predict([decode(photos[(start + n) % len(photos)], size) for n in range(BARE_BATCH)])
-            bare.append(time.process_time() - began)
-        database.close()
-    return min(bare) * 1000 / INPUTS, min(worked) * 1000 / INPUTS
+
+        for number in range(rounds):
+            _fill(database, f"batch-{number}", photos)
+            worked.append(Cost.of(work_on))
+            bare.append(Cost.of(loop))
+    least = [Cost(*(min(values) for values in zip(*costs, strict=True))) for costs in (bare, worked)]
+    return least[0], least[1]
 
 
 def _fill(database: Database, batch_id: str, photos: Sequence[bytes]) -> None:
@@ -158,6 +181,16 @@ def latency(rounds: int) -> tuple[Rounds, Rounds]:
     return idle, beside
 
 
+def median(times: Sequence[float]) -> float:
+    """Return the middle one."""
+    return statistics.median(times)
+
+
+def p95(times: Sequence[float]) -> float:
+    """Return the 95th percentile."""
+    return statistics.quantiles(times, n=20)[-1]
+
+
 def main() -> None:
     """Measure and print; exits with 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -166,19 +199,23 @@ def main() -> None:
     logs.configure("bench", "json", "error")
     bare, worked = cost(max(3, rounds // 5))
     idle, beside = latency(rounds)
-    share, slower = bare / worked, statistics.median(beside.visible) / statistics.median(idle.visible)
+    share = bare.cpu / worked.cpu
     table = Table("what", "without a batch", "with", "ratio", "goal", title="Batches")
-    table.add_row("CPU ms an image", f"{bare:.2f}", f"{worked:.2f}", f"{share:.2f}", f"at least {SHARE_GOAL}")
-    for what, of, goal in (
-        ("PUT to visible, median ms", (idle.visible, beside.visible), f"at most {LATENCY_GOAL}"),
-        ("PUT answered, median ms", (idle.answered, beside.answered), ""),
+    for what, loop, worker, goal in (
+        ("CPU ms an image", bare.cpu, worked.cpu, f"at least {SHARE_GOAL}"),
+        ("ms an image on the clock", bare.clock, worked.clock, ""),
     ):
-        without, with_ = (statistics.median(times) for times in of)
+        table.add_row(what, f"{loop:.2f}", f"{worker:.2f}", f"{loop / worker:.2f}", goal)
+    for what, of, times, goal in (
+        ("PUT to visible, median ms", median, (idle.visible, beside.visible), f"at most {LATENCY_GOAL}"),
+        ("PUT to visible, p95 ms", p95, (idle.visible, beside.visible), f"at most {LATENCY_GOAL}"),
+        ("PUT answered, median ms", median, (idle.answered, beside.answered), ""),
+    ):
+        without, with_ = map(of, times)
         table.add_row(what, f"{without:.0f}", f"{with_:.0f}", f"{with_ / without:.2f}", goal)
-    p95 = [statistics.quantiles(times, n=20)[-1] for times in (idle.visible, beside.visible)]
-    table.add_row("PUT to visible, p95 ms", *(f"{value:.0f}" for value in p95), f"{p95[1] / p95[0]:.2f}", "")
+    slower = [median(beside.visible) / median(idle.visible), p95(beside.visible) / p95(idle.visible)]
     Console(width=120).print(table)
-    raise SystemExit(0 if share >= SHARE_GOAL and slower <= LATENCY_GOAL else 1)
+    raise SystemExit(0 if share >= SHARE_GOAL and max(slower) <= LATENCY_GOAL else 1)
 
 
 if __name__ == "__main__":

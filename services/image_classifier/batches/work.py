@@ -35,13 +35,15 @@ from shared.problem import Problem
 log = structlog.get_logger(__name__)
 
 PART = 8
-"""Inputs predicted together, at most."""
+"""Inputs whose bytes are asked for together, at most."""
+TOGETHER = 2
+"""Inputs predicted together, at most: what a camera that comes may have to wait for (docs/adr/0007-batches.md)."""
 LONGEST_S = 5.0
 """Time after which a worker writes what it has, and gives back the rest, if a quarter of the lease is not less."""
 NOBODYS = "a-receipt-of-no-frame"
 LATER = timedelta(seconds=15)
-LOOK_EVERY_S = 0.02
-"""Time before each look for a camera while a write takes its time: most take less, and are waited for."""
+LOOK_EVERY_S = 0.005
+"""Time between looks for a camera while a write is waited for."""
 ERROR_LIMIT = 200
 THUMBNAIL_QUALITY = 70
 
@@ -207,7 +209,6 @@ def _predict_part(
     """Predict a part up to the input after which `must_end`; return those not looked at, and whether to go on."""
     pictures: dict[int, Picture] = {}
     seen: set[int] = set()
-    left: list[Input] = []
     goes_on = True
     given = fetched(tools.fetch, part) if claimed.source == RECEIPTS else kept(database, claimed.batch_id, part)
     try:
@@ -218,21 +219,17 @@ def _predict_part(
                     outcome.results.append(Result(number, error=content))
                 else:
                     _decode(tools.decode, content, model, number, pictures, outcome)
-                # A heavy photo takes a second: whoever waits is not to wait for eight.
+                if len(pictures) == TOGETHER:
+                    _predict(model, pictures, outcome)
                 if must_end():
-                    left = [one for one in part if one.number not in seen]
                     goes_on = False
                     break
     except FetchFailed as error:
-        goes_on = False
+        _predict(model, pictures, outcome)
         _not_fetched(tools, [one.number for one in part if one.number not in seen], error, outcome)
-    for number, prediction in zip(pictures, predict_each(model, list(pictures.values())), strict=True):
-        if isinstance(prediction, Exception):
-            log.error("model failed", input=number, kind=type(prediction).__name__, error=str(prediction)[:200])
-            outcome.again[number] = f"the model failed ({type(prediction).__name__})"
-        else:
-            outcome.results.append(_result(number, prediction, pictures[number], model))
-    return left, goes_on
+        return [], False
+    _predict(model, pictures, outcome)
+    return ([] if goes_on else [one for one in part if one.number not in seen]), goes_on
 
 
 def _not_fetched(tools: Tools, numbers: Sequence[int], error: FetchFailed, outcome: _Outcome) -> None:
@@ -266,6 +263,17 @@ def _decode(
     except Exception as error:  # noqa: BLE001 - whatever one image does to its reader is no matter of its neighbours
         log.error("decoding failed", input=number, kind=type(error).__name__, error=str(error)[:200])
         outcome.again[number] = f"decoding failed ({type(error).__name__})"
+
+
+def _predict(model: ModelVersion, pictures: dict[int, Picture], outcome: _Outcome) -> None:
+    """Take `pictures`, and add to `outcome` what the model says of each."""
+    for number, prediction in zip(pictures, predict_each(model, list(pictures.values())), strict=True):
+        if isinstance(prediction, Exception):
+            log.error("model failed", input=number, kind=type(prediction).__name__, error=str(prediction)[:200])
+            outcome.again[number] = f"the model failed ({type(prediction).__name__})"
+        else:
+            outcome.results.append(_result(number, prediction, pictures[number], model))
+    pictures.clear()
 
 
 def _result(number: int, prediction: Prediction, picture: Picture, model: ModelVersion) -> Result:

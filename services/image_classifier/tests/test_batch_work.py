@@ -15,9 +15,10 @@ from services.image_classifier.batches import claims, store, views, work
 from services.image_classifier.batches.claims import Claimed
 from services.image_classifier.batches.rules import ATTEMPTS, Quota, gave_up
 from services.image_classifier.batches.store import NewBatch
+from services.image_classifier.classify import predict_each
 from services.image_classifier.decode import Picture, decode
 from services.image_classifier.images import FetchFailed, Images
-from services.image_classifier.model_version import ModelVersion
+from services.image_classifier.model_version import ModelVersion, Prediction
 from services.image_classifier.tests.ingest_double import photo
 from services.image_classifier.tests.tiny_model import write_tiny_model
 from shared.database import Database, now
@@ -97,6 +98,32 @@ def test_a_worker_yields_after_the_photo_at_which_a_camera_comes(database: Datab
     assert len(decoded) == 3
     assert [work.classify_batches(database, tools) for _ in range(7)] == [3, 3, 3, 3, 3, 2, 0]
     assert list(errors(database).values()) == [None] * 20
+
+
+def test_a_camera_waits_for_two_pictures_to_be_predicted_and_no_more(
+    database: Database, tools: work.Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(database, 11)
+    decoded, predicted = [0], [0]
+
+    def counting_decode(content: bytes, size: int) -> Picture:
+        decoded[0] += 1
+        return decode(content, size)
+
+    def counting_predict(model: ModelVersion, pictures: Sequence[Picture]) -> list[Prediction | Exception]:
+        predicted[0] += len(pictures)
+        return predict_each(model, pictures)
+
+    looks: list[tuple[int, int]] = []
+
+    def cameras_wait() -> bool:
+        looks.append((decoded[0], predicted[0]))
+        return False
+
+    monkeypatch.setattr(work, "predict_each", counting_predict)
+    assert work.classify_batches(database, replace(tools, decode=counting_decode, cameras_wait=cameras_wait)) == 11
+    assert {decoded for decoded, _ in looks} >= set(range(1, 12))
+    assert {decoded - predicted for decoded, predicted in looks} == {0, 1}
 
 
 def test_a_camera_does_not_wait_until_the_results_of_a_batch_are_written(database: Database, tools: work.Tools) -> None:

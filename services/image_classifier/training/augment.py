@@ -19,9 +19,8 @@ T = TypeVar("T")
 Truth = tuple[bool, bool]
 SPECIES: Final = ("cat", "dog")
 
-# The shares of two photos side by side, and of photos with something pasted in.
 SIDE_BY_SIDE: Final = 0.16
-PASTED: Final = 0.2
+"""The share of two photos side by side, at full strength."""
 _GREY: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
@@ -53,11 +52,18 @@ class Pool:
 
 
 def example(
-    random: np.random.Generator, pool: Pool, index: int, size: int, strength: float = 1.0, cut: float = 0.0
+    random: np.random.Generator,
+    pool: Pool,
+    index: int,
+    size: int,
+    strength: float = 1.0,
+    cut: float = 0.0,
+    with_pasted: float = 0.2,
 ) -> tuple[Pixels, Truth]:
     """Make one training example around a photo: pixels (size, size, 3) and its truth (cat, dog).
 
-    `strength`, from 0 to 1, is how often anything but a mild crop is done; `cut` is the share of CutMix at strength 1.
+    `strength`, from 0 to 1, is how often anything but a mild crop is done; `cut` is the share of CutMix at strength 1,
+    and `with_pasted` that of photos with something pasted in.
     """
     if cut and random.random() < cut * strength:  # no number is drawn without CutMix, so that older runs stay the same
         picture, truth = cutmix(random, pool.photos, (index, _any(random, pool.chosen)), size)
@@ -65,7 +71,7 @@ def example(
     kind = random.random()
     if kind < SIDE_BY_SIDE * strength:
         picture, truth = side_by_side(random, pool.photos, (index, _any(random, pool.chosen)), size)
-    elif kind < (SIDE_BY_SIDE + PASTED) * strength:
+    elif kind < (SIDE_BY_SIDE + with_pasted) * strength:
         picture, truth = pasted(random, pool, index, size)
     else:
         least = 0.6 - 0.3 * strength

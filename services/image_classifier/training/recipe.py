@@ -30,6 +30,8 @@ class Recipe:
     of this size had learnt nothing after an epoch."""
     cutmix: float = 0.0
     """The share of examples in which a rectangle of another photo covers part of the first, at full strength."""
+    pasted: float = 0.2
+    """The share of examples with an animal or a patch pasted in, at full strength: what is small in a frame."""
     teacher: str = ""
     """SHA-256 of the checkpoint whose probabilities the run learns too; none if it learns from labels alone."""
     teacher_share: float = 0.5

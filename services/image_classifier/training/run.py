@@ -35,7 +35,9 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
         pixels = np.empty((recipe.batch, size, size, 3), dtype=np.uint8)
         truths = np.empty((recipe.batch, 2), dtype=np.float32)
         for row, index in enumerate(self.order[number * recipe.batch : (number + 1) * recipe.batch]):
-            pixels[row], truths[row] = example(random, self.pool, int(index), size, strength, recipe.cutmix)
+            pixels[row], truths[row] = example(
+                random, self.pool, int(index), size, strength, recipe.cutmix, recipe.pasted
+            )
         # NHWC memory seen as NCHW is what torch calls channels_last: the fastest here, and no copy.
         return torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(truths)
 

@@ -36,6 +36,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WAITING_LIMIT = 1000
 TOGETHER_LIMIT = 200
 TRIES = 5
+# PostgreSQL wakes who waits for a row, and whoever asks meanwhile gets it: one that lost, asking at once, would win it
+# back before the preferred one woke, and both would wait for each other again.
+GIVE_WAY_S = 0.05
 MIGRATION_LOCK = 0x4875656C6C61
 # A server whose machine or network is gone says no goodbye. Without these, libpq waits two hours for its answer, and
 # with it the one thread that writes; so it is given up after about ten seconds.
@@ -180,6 +183,8 @@ class Database:
                 batch.append(write)
         again = self._commit_together(batch) if batch else []
         self._waiting.extendleft(reversed(again))
+        if again:
+            time.sleep(GIVE_WAY_S)
         if again or len(batch) == TOGETHER_LIMIT:  # whoever submitted what is left does not wait here
             self._submitted.put(True)
 

@@ -1,14 +1,16 @@
 """How a service opens its own database: SQLite by default, PostgreSQL by its URL, the same statements on both.
 
-All writes of a process go through one thread, and writes that wait at the same time share a commit: the cost of
-making them durable is paid once. A savepoint goes around all of them; only when one fails is each other one run again
-inside a savepoint of its own, so a failing one never fails its neighbours.
+One thread of a process writes at a time, and commits what others wait to have written together with its own: the cost
+of making them durable is paid once. Whoever waits for a write does it, unless another is at it, for to wake a thread
+costs as much as a short write. Only when one of them fails is each other one run again inside a savepoint of its own,
+so a failing one never fails its neighbours.
 """
 
 import fcntl
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -34,6 +36,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 WAITING_LIMIT = 1000
 TOGETHER_LIMIT = 200
 TRIES = 5
+# PostgreSQL wakes who waits for a row, and whoever asks meanwhile gets it: one that lost, asking at once, would win it
+# back before the preferred one woke, and both would wait for each other again.
+GIVE_WAY_S = 0.05
 MIGRATION_LOCK = 0x4875656C6C61
 # A server whose machine or network is gone says no goodbye. Without these, libpq waits two hours for its answer, and
 # with it the one thread that writes; so it is given up after about ten seconds.
@@ -111,8 +116,10 @@ class Database:
         # SQLite's transactions see one snapshot as they are; PostgreSQL's default gives a new one to each statement.
         isolated = {} if self.engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
         self._snapshots = self.engine.execution_options(**isolated)
-        self._waiting: queue.Queue[_Write | None] = queue.Queue(WAITING_LIMIT)
-        self._writer = threading.Thread(target=self._write_forever, name="database-writer", daemon=True)
+        self._waiting: deque[_Write] = deque()
+        self._writing = threading.Lock()
+        self._submitted: queue.SimpleQueue[bool] = queue.SimpleQueue()  # False ends the thread
+        self._writer = threading.Thread(target=self._write_submitted, name="database-writer", daemon=True)
         self._writer.start()
 
     @contextmanager
@@ -128,16 +135,25 @@ class Database:
         `change` must do no network call, must not commit, and may be run more than once before its transaction commits.
         Raises Problem 503 when too many wait.
         """
-        future: Future[T] = Future()
-        try:
-            self._waiting.put_nowait(_Write(change, future))
-        except queue.Full:
-            raise unavailable("Too many writes wait for the disk. Send it again shortly.", 1) from None
+        future = self._wait(change)
+        self._submitted.put(True)
         return future
 
     def write(self, change: Callable[[Connection], T]) -> T:
-        """Run `change` as `submit` does and wait for its result; raises what it raises."""
-        return self.submit(change).result()
+        """Run `change` as `submit` does, here if no other thread is writing, and return its result or raise it."""
+        future = self._wait(change)
+        while not future.done():
+            with self._writing:
+                if not future.done():
+                    self._commit_waiting()
+        return future.result()
+
+    def _wait(self, change: Callable[[Connection], T]) -> "Future[T]":
+        if len(self._waiting) >= WAITING_LIMIT:
+            raise unavailable("Too many writes wait for the disk. Send it again shortly.", 1)
+        future: Future[T] = Future()
+        self._waiting.append(_Write(change, future))
+        return future
 
     def check(self) -> None:
         """Raise if the database does not answer."""
@@ -146,41 +162,46 @@ class Database:
 
     def close(self) -> None:
         """Finish the writes that wait, then close."""
-        self._waiting.put(None)
+        self._submitted.put(False)
         self._writer.join(timeout=30)
         self.engine.dispose()
 
-    def _write_forever(self) -> None:
-        again: list[_Write] = []
-        ended = False
-        while not ended or again:
-            batch = again
-            while not ended and len(batch) < TOGETHER_LIMIT and not (batch and self._waiting.empty()):
-                write = self._waiting.get()
-                if write is None:
-                    ended = True
-                # From here on it can't be cancelled; a request that was given up before is not written at all.
-                elif write.future.set_running_or_notify_cancel():
-                    batch.append(write)
-            again = self._commit_together(batch) if batch else []
+    def _write_submitted(self) -> None:
+        going_on = True
+        while going_on or self._waiting:
+            going_on = going_on and self._submitted.get()
+            with self._writing:
+                self._commit_waiting()
+
+    def _commit_waiting(self) -> None:
+        """Commit what waits by now, in the order in which it came; the caller holds the lock."""
+        batch: list[_Write] = []
+        while self._waiting and len(batch) < TOGETHER_LIMIT:
+            write = self._waiting.popleft()
+            # From here on it can't be cancelled; a request that was given up before is not written at all.
+            if write.tries > 1 or write.future.set_running_or_notify_cancel():
+                batch.append(write)
+        again = self._commit_together(batch) if batch else []
+        self._waiting.extendleft(reversed(again))
+        if again:
+            time.sleep(GIVE_WAY_S)
+        if again or len(batch) == TOGETHER_LIMIT:  # whoever submitted what is left does not wait here
+            self._submitted.put(True)
 
     def _commit_together(self, batch: "list[_Write]") -> "list[_Write]":
         """Run the writes in one transaction, tell their outcomes, and return those that are to be run once more."""
         started = time.perf_counter()
         try:
-            # SQLite takes its lock at once: one taken late can fail in the middle.
-            immediate = self.engine.execution_options(huella_begin="BEGIN IMMEDIATE")
-            with immediate.begin() as connection:
-                if self.engine.dialect.name == "postgresql":
-                    connection.exec_driver_sql(
-                        f"SET LOCAL idle_in_transaction_session_timeout = {STANDS_STILL_MS};"
-                        f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}"
-                    )
-                outcomes = _run_together(connection, batch)
-        except Exception as error:  # noqa: BLE001 - whatever failed the transaction is told to everyone who waits for it
+            outcomes = self._run_together(batch)
+        except BaseException as error:
+            # Whatever failed the transaction is told to everyone who waits for it.
             log.error("write transaction failed", writes=len(batch), error=str(error)[:300])
+            # What is no Exception is meant for this thread, which may be any that writes, and for no other.
+            for_all = error if isinstance(error, Exception) else RuntimeError(f"writing was ended by {error!r}")
             for write in batch:
-                write.future.set_exception(error)
+                write.future.set_exception(for_all)
+            if for_all is not error:
+                raise
             return []
         COMMIT.observe(time.perf_counter() - started)
         TOGETHER.observe(len(batch))
@@ -195,8 +216,41 @@ class Database:
                 write.future.set_exception(failure)
         return again
 
+    def _run_together(self, batch: "list[_Write]") -> "list[tuple[_Write, Any, BaseException | None]]":
+        running: _Write | None = None
+        try:
+            results = []
+            with self._transaction() as connection:
+                for running in batch:
+                    results.append(running.change(connection))  # noqa: PERF401 - which one failed is wanted
+                running = None
+            return [(write, result, None) for write, result in zip(batch, results, strict=True)]
+        except Exception as error:
+            if running is None or _is_lost(error):
+                raise
+            failed, failure = running, error
+        if batch == [failed]:
+            return [(failed, None, failure)]
+        # Savepoints cost more than a short write, so they are only made once something has failed.
+        with self._transaction() as connection:
+            return [
+                (write, None, failure) if write is failed else (write, *_run_alone(connection, write.change))
+                for write in batch
+            ]
 
-@dataclass
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        # SQLite takes its lock at once: one taken late can fail in the middle.
+        with self.engine.execution_options(huella_begin="BEGIN IMMEDIATE").begin() as connection:
+            if self.engine.dialect.name == "postgresql":
+                connection.exec_driver_sql(
+                    f"SET LOCAL idle_in_transaction_session_timeout = {STANDS_STILL_MS};"
+                    f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}"
+                )
+            yield connection
+
+
+@dataclass(eq=False)
 class _Write:
     change: Callable[[Connection], Any]
     future: Future[Any]
@@ -212,34 +266,19 @@ def _lost_a_race(failure: BaseException) -> bool:
     return isinstance(failure, DBAPIError) and getattr(failure.orig, "sqlstate", None) in ("40P01", "40001", "55P03")
 
 
-def _run_together(connection: Connection, batch: list[_Write]) -> list[tuple[_Write, Any, BaseException | None]]:
-    outcomes: list[tuple[_Write, Any, BaseException | None]] = []
-    running = batch[0]
-    try:
-        with connection.begin_nested():
-            for write in batch:
-                running = write
-                outcomes.append((write, write.change(connection), None))
-        return outcomes
-    except Exception as error:
-        if isinstance(error, DBAPIError) and error.connection_invalidated:
-            raise
-        failed, failure = running, error
-    return [
-        (write, None, failure) if write is failed else (write, *_run_alone(connection, write.change)) for write in batch
-    ]
-
-
 def _run_alone(connection: Connection, change: Callable[[Connection], T]) -> tuple[T | None, BaseException | None]:
     try:
         with connection.begin_nested():
             return change(connection), None
-    except DBAPIError as error:
-        if error.connection_invalidated:
+    except Exception as error:
+        if _is_lost(error):
             raise
-        return None, error
-    except Exception as error:  # noqa: BLE001 - it belongs to the one who asked for this change
-        return None, error
+        return None, error  # it belongs to the one who asked for this change
+
+
+def _is_lost(error: Exception) -> bool:
+    """Return whether the connection is gone, and with it the whole transaction."""
+    return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 def _asked(url: URL) -> tuple[str, ...]:

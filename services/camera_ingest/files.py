@@ -112,14 +112,17 @@ class IncomingImage:
             view = view[os.write(self._descriptor, view) :]
 
     def inspect(self) -> Photo:
-        """Write the rest and return what the header says. Raises OSError or PhotoError."""
+        """Return what the header says; of a small image before it touches the disk. Raises OSError or PhotoError."""
+        if self._descriptor is None:
+            self._gathered = [b"".join(self._gathered)]
+            return inspect(self._gathered[0])
         self.write()
-        assert self._descriptor is not None
         with mmap.mmap(self._descriptor, self.size, access=mmap.ACCESS_READ) as image:
             return inspect(image)
 
     def make_durable(self) -> str:
-        """Return the SHA-256 once the bytes and the file's name are safe on the disk. Raises OSError."""
+        """Write the rest and return the SHA-256 once bytes and name are safe on the disk. Raises OSError."""
+        self.write()
         assert self._descriptor is not None
         os.fsync(self._descriptor)
         sync_folder(self._files.path(self.receipt).parent)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 
 from services.camera_ingest import registry
@@ -17,6 +18,7 @@ from services.camera_ingest.digest import Nonces
 from services.camera_ingest.files import ImageFiles
 from services.camera_ingest.janitor import Janitor
 from services.camera_ingest.relay import QueueLengths, Relay
+from services.camera_ingest.remembered import Remembered
 from services.camera_ingest.settings import Settings
 from services.camera_ingest.throttle import Throttle
 from shared import app as service_app
@@ -27,6 +29,9 @@ from shared.tokens import Keyring
 
 SERVICE = "camera_ingest"
 WORKING = ("image_classifier", "aggregation")
+# Frames that are written at once. They have threads of their own, so that however many cameras send, the classifier
+# and aggregation need not wait for a thread behind them.
+PUTTING = 32
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -88,6 +93,8 @@ def _open(settings: Settings) -> Parts:
         janitor=Janitor(settings, database, files, capacity),
         throttle=Throttle(),
         nonces=Nonces(database.write(lambda connection: registry.shared_key(connection, "nonces"))),
+        remembered=Remembered(),
+        putting=CapacityLimiter(PUTTING),
         queue_lengths=queue_lengths,
         workers=lambda: workers(redis, *WORKING),
     )

@@ -23,12 +23,13 @@ NO_ADDRESS = Address()
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera as its frames need it."""
+    """A camera as its frames need it; `secret` is the SHA-256 of the one by which it was known, if it was by one."""
 
     camera_id: str
     space_id: str
     address: Address = NO_ADDRESS
     always_200: bool = False
+    secret: str | None = None
 
 
 def digest_of(secret: str) -> str:
@@ -136,8 +137,8 @@ _BY_SECRET = select(*_SENDING, camera_secrets.c.sha256, camera_secrets.c.ha1_md5
 )
 
 
-def _sending(row: Any) -> Camera:
-    return Camera(row.camera_id, row.space_id, Address(row.mac, row.channel), row.always_200)
+def _sending(row: Any, secret: str | None = None) -> Camera:
+    return Camera(row.camera_id, row.space_id, Address(row.mac, row.channel), row.always_200, secret)
 
 
 def camera_with_secret(
@@ -147,7 +148,13 @@ def camera_with_secret(
 
     `in_path`: the secret came in the path, which only the cameras may do that have it switched on.
     """
-    sha256 = digest_of(secret)
+    return camera_with_digest(connection, camera_id, digest_of(secret), in_path)
+
+
+def camera_with_digest(
+    connection: Connection, camera_id: str | None, sha256: str, in_path: bool = False
+) -> Camera | None:
+    """Do the same where only the secret's `digest_of` is known."""
     if camera_id is None:
         statement = _BY_SECRET.where(camera_secrets.c.sha256 == sha256)
     else:
@@ -157,7 +164,7 @@ def camera_with_secret(
     found = None
     for row in connection.execute(statement):
         if hmac.compare_digest(row.sha256, sha256):
-            found = _sending(row)
+            found = _sending(row, sha256)
     return found
 
 

@@ -10,15 +10,15 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, exists, func, literal_column, select, update
 
-from services.camera_ingest import ledger
+from services.camera_ingest import ledger, registry
 from services.camera_ingest.domain import REPEAT_WITHIN, State
 from services.camera_ingest.photo import Photo
-from services.camera_ingest.registry import Camera
-from services.camera_ingest.tables import frames, in_flight, insert_into
+from services.camera_ingest.tables import camera_secrets, cameras, frames, in_flight, insert_into
 from shared.receipts import given_at, hour_of
 
+NULL_AT_FIRST = ("reason", "offered_at", "attempt_at", "settled_at", "image_removed_at")
 TOLD = ("header", "event")  # who sends a photo again tells the same time again
 
 FrameRow = Row[Any]
@@ -29,7 +29,7 @@ class NewFrame:
     """A frame whose bytes are on disk and whose row is not yet."""
 
     receipt: str
-    camera: Camera
+    camera: registry.Camera
     frame_id: str | None
     captured_at: datetime | None
     captured_from: str | None
@@ -44,22 +44,27 @@ class FrameConflict(Exception):
     """The camera has another frame of that name, with other bytes."""
 
 
+class CameraChanged(Exception):
+    """The camera is not what it was when its body was let in, or the secret is none of its own any more."""
+
+
 def accept_frame(connection: Connection, new: NewFrame) -> tuple[Row[Any], bool]:
     """Write a frame's row, unless the camera sent that frame before; return the row and whether it is new.
 
     A named frame is the same by name and digest; one without a name by digest and `Captured-At`, or by digest within
-    ten seconds. Raises FrameConflict for a known name with another digest.
+    ten seconds. Raises FrameConflict for a known name with another digest, and CameraChanged if the camera was known by
+    a secret that is not its own now.
     """
     if new.frame_id is None:
         repeat = _find_repeat(connection, new)
         if repeat is not None:
+            _ask_again(connection, new.camera)
             return repeat, False
     photo = new.photo
     values = {
         "receipt": new.receipt,
         "camera_id": new.camera.camera_id,
         "frame_id": new.frame_id or new.receipt,
-        "space_id": new.camera.space_id,
         "captured_at": new.captured_at,
         "captured_from": new.captured_from,
         "received_at": new.received_at,
@@ -74,10 +79,17 @@ def accept_frame(connection: Connection, new: NewFrame) -> tuple[Row[Any], bool]
         "offers": 0,
         "attempts": 0,
     }
-    row = connection.execute(_accepting(connection.dialect.name), values).first()
+    if new.camera.secret is None:
+        accepting = _accepting(connection.dialect.name)
+        values |= {"space_id": new.camera.space_id}
+    else:
+        accepting = _accepting_by_secret(connection.dialect.name)
+        values |= {"secret": new.camera.secret, "always_200": new.camera.always_200}
+    row = connection.execute(accepting, values).first()
     if row is not None:
         ledger.add(connection, hour_of(new.receipt), accepted=1, image_bytes=new.size)
         return row, True
+    _ask_again(connection, new.camera)
     existing = connection.execute(
         select(frames).where(
             frames.c.camera_id == new.camera.camera_id, frames.c.frame_id == (new.frame_id or new.receipt)
@@ -94,6 +106,38 @@ def _accepting(dialect: str) -> Any:
     return (
         insert_into(dialect, frames).on_conflict_do_nothing(index_elements=["camera_id", "frame_id"]).returning(frames)
     )
+
+
+@cache
+def _accepting_by_secret(dialect: str) -> Any:
+    """The same, if the camera still has the secret; the space is the one that it is in now."""
+    given = [column for column in frames.c if column.name not in ("camera_id", "space_id", *NULL_AT_FIRST)]
+    camera = (
+        select(
+            cameras.c.camera_id, cameras.c.space_id, *(bindparam(column.name, type_=column.type) for column in given)
+        )
+        .where(cameras.c.camera_id == bindparam("camera_id"), cameras.c.always_200 == bindparam("always_200"))
+        .where(
+            exists().where(
+                camera_secrets.c.camera_id == cameras.c.camera_id, camera_secrets.c.sha256 == bindparam("secret")
+            )
+        )
+    )
+    return (
+        insert_into(dialect, frames)
+        .from_select(["camera_id", "space_id", *(column.name for column in given)], camera)
+        .on_conflict_do_nothing(index_elements=["camera_id", "frame_id"])
+        .returning(frames)
+    )
+
+
+def _ask_again(connection: Connection, camera: registry.Camera) -> None:
+    """Raise CameraChanged unless what the camera's answer depends on is as it was when its body was let in."""
+    if camera.secret is None:
+        return
+    found = registry.camera_with_digest(connection, camera.camera_id, camera.secret)
+    if found is None or found.always_200 != camera.always_200:
+        raise CameraChanged
 
 
 def _find_repeat(connection: Connection, new: NewFrame) -> Row[Any] | None:

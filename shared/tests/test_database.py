@@ -331,3 +331,22 @@ def test_two_processes_that_wait_for_each_other_both_succeed(database: Database,
         names = connection.execute(select(things.c.name).order_by(things.c.id)).scalars().all()
     assert names == ["thing 1..", "thing 2.."]
     assert len(tries) == (3 if database.engine.dialect.name == "postgresql" else 2)
+
+
+def test_who_waits_for_a_write_does_it(database: Database) -> None:
+    assert database.write(lambda _: threading.current_thread()) is threading.current_thread()
+    assert database.submit(lambda _: threading.current_thread()).result(20) is not threading.current_thread()
+
+
+def test_who_writes_while_another_does_shares_the_next_commit(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[float] = []
+    monkeypatch.setattr(module.TOGETHER, "observe", sizes.append)
+    with ThreadPoolExecutor(8) as threads:
+        gate = Gate(database)
+        written = [threads.submit(database.write, add(number)) for number in range(8)]
+        wait_until("all wait", lambda: len(database._waiting) == 8)
+        gate.open()
+        assert [one.result(20) for one in written] == list(range(8))
+    assert sizes == [1, 8]

@@ -111,11 +111,15 @@ def limit(model_folder: Path, photos: Sequence[bytes]) -> Iterator[Round]:
 
 @contextmanager
 def server(
-    command: Sequence[str], port: int, ready: str, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    port: int,
+    ready: str,
+    environment: Mapping[str, str] | None = None,
+    checkout: Path = REPOSITORY,
 ) -> Iterator[int]:
     """Run a server until the end of the `with` and give its process id; `ready` is a path that answers 200."""
     process = subprocess.Popen(
-        command, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, cwd=checkout, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         wait_until("the server answers", lambda: process.poll() is not None or _answers(port, ready), 60)
@@ -187,14 +191,19 @@ def roots_of(system: System) -> list[int]:
 
 def cameras(system: System, number: int = CAMERAS, first: str = "load") -> Target:
     """Make cameras, each of a space of its own, and return where their photos go."""
+    return camera_target(system.ingest, system.base_port + 1, number, first)
+
+
+def camera_target(admin: httpx.Client, port: int, number: int, first: str) -> Target:
+    """Do the same at the ingest on `port`, whose admin the client is."""
     senders = []
     for index in range(number):
         name = f"{first}-{index}"
-        answer = system.ingest.put(f"/v1/cameras/{name}", json={"space_id": f"{first}-space-{index}"})
+        answer = admin.put(f"/v1/cameras/{name}", json={"space_id": f"{first}-space-{index}"})
         answer.raise_for_status()
         credentials = base64.b64encode(f"{name}:{answer.json()['secret']}".encode()).decode()
         senders.append((f"/v1/cameras/{name}/frames/{{n}}", f"Basic {credentials}"))
-    return Target(system.base_port + 1, "PUT", senders)
+    return Target(port, "PUT", senders)
 
 
 def whole(system: System, load: Load, target: Target, clients: int, workers: Sequence[int] = ()) -> Round:

@@ -2,19 +2,20 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import structlog
 import uuid_utils
+from anyio import to_thread
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from starlette.requests import ClientDisconnect
 
 from services.camera_ingest import metrics, registry, store
+from services.camera_ingest.api.credentials import ask_again
 from services.camera_ingest.api.dependencies import Parts
 from services.camera_ingest.api.receipts import describe
 from services.camera_ingest.bodies import Body, BodyError, NoPhotoPart, PhotoBody, body_of
@@ -41,6 +42,15 @@ class Arrival:
     address: Address | None = None
 
 
+@dataclass(frozen=True)
+class Accepted:
+    """What became of a frame: its row, whether it is new, and the camera as it was when the row was written."""
+
+    row: store.FrameRow
+    created: bool
+    camera: registry.Camera
+
+
 async def accept(parts: Parts, request: Request, arrival: Arrival) -> Response:
     """Receive a frame and store it, and answer with its receipt.
 
@@ -48,10 +58,12 @@ async def accept(parts: Parts, request: Request, arrival: Arrival) -> Response:
     """
     camera = arrival.camera
     try:
-        row, created = await _receive_and_store(parts, request, arrival)
+        accepted = await _receive_and_store(parts, request, arrival)
     except Problem as problem:
         metrics.FRAMES.labels(problem.slug).inc()
-        if not camera.always_200:
+        # How it is to be answered may have changed since it was looked up; what writes no row does not ask again.
+        parts.remembered.forget(camera.camera_id)
+        if not camera.always_200 or problem.status == 401:
             raise
         await _note_refusal(parts, camera, problem.slug)
         refused = problem.response()
@@ -60,11 +72,14 @@ async def accept(parts: Parts, request: Request, arrival: Arrival) -> Response:
     except ClientDisconnect:
         metrics.FRAMES.labels("client-gone").inc()
         return Response(status_code=400)  # to nobody
-    metrics.FRAMES.labels("accepted" if created else "repeated").inc()
-    return JSONResponse(
-        describe(row).model_dump(mode="json"),
-        status_code=201 if created and not camera.always_200 else 200,
-        headers={"Location": f"/v1/receipts/{row.receipt}"},
+    if accepted.camera is not camera:
+        parts.remembered.forget(camera.camera_id)
+    metrics.FRAMES.labels("accepted" if accepted.created else "repeated").inc()
+    return Response(
+        describe(accepted.row).model_dump_json(),
+        status_code=201 if accepted.created and not accepted.camera.always_200 else 200,
+        headers={"Location": f"/v1/receipts/{accepted.row.receipt}"},
+        media_type="application/json",
     )
 
 
@@ -80,7 +95,7 @@ async def _note_refusal(parts: Parts, camera: registry.Camera, verdict: str) -> 
         log.error("refusal not noted at its camera", camera_id=camera.camera_id, verdict=verdict, error=str(error))
 
 
-async def _receive_and_store(parts: Parts, request: Request, arrival: Arrival) -> tuple[store.FrameRow, bool]:
+async def _receive_and_store(parts: Parts, request: Request, arrival: Arrival) -> Accepted:
     captured_at = _captured_at(arrival.captured_at)
     body = _body(request, named=arrival.frame_id is not None)
     _refuse_early(request, parts.settings.frame_bytes + body.around)
@@ -91,39 +106,63 @@ async def _receive_and_store(parts: Parts, request: Request, arrival: Arrival) -
             received_at, started = now(), time.perf_counter()
             event, unread = _event(body)
             camera = await _addressed(parts, arrival, event, unread, has_event=bool(body.event))
-            photo, digest = await run_in_threadpool(_finish, incoming, parts.settings.frame_pixels)
+            # One change of thread for all that waits for the disk: to wake a thread costs as much as to write a row.
+            accepted = await to_thread.run_sync(
+                _store,
+                parts,
+                incoming,
+                camera,
+                arrival.frame_id,
+                captured_at,
+                event,
+                received_at,
+                limiter=parts.putting,
+            )
         except OSError as error:
             log.error("image not stored", error=str(error))
             raise unavailable("The photo could not be stored now. Keep it and send it again later.", 30) from None
         except SQLAlchemyError as error:
             log.error("camera not looked up", error=type(error).__name__)
             raise unavailable("The photo's camera could not be looked up now. Keep it and send it again.", 5) from None
-        zone = ZoneInfo(parts.settings.camera_timezone)
-        told = (
-            ("header", captured_at),
-            ("event", parse_event_time(event.time, zone)),
-            ("exif", parse_exif_time(photo.exif.time_original, photo.exif.offset_original, zone)),
-        )
-        source, captured_at = next(((source, time) for source, time in told if time is not None), (None, None))
-        frame = store.NewFrame(
-            receipt=incoming.receipt,
-            camera=camera,
-            frame_id=arrival.frame_id,
-            captured_at=captured_at,
-            captured_from=source,
-            received_at=received_at,
-            observed_at=observed_at(captured_at, received_at),
-            sha256=digest,
-            size=incoming.size,
-            photo=photo,
-        )
-        row, created = await _commit(parts, incoming, frame)
     metrics.ACCEPT.observe(time.perf_counter() - started)
-    if created:
+    if accepted.created:
         metrics.FRAME_BYTES.inc(incoming.size)
         parts.capacity.add(incoming.size)
         parts.relay.wake(arrived=1)
-    return row, created
+    return accepted
+
+
+def _store(
+    parts: Parts,
+    incoming: IncomingImage,
+    camera: registry.Camera,
+    frame_id: str | None,
+    captured_at: datetime | None,
+    event: Event,
+    received_at: datetime,
+) -> Accepted:
+    """Make the photo durable, then its row; `captured_at` is what the header says. Raises OSError or Problem."""
+    photo, digest = _finish(incoming, parts.settings.frame_pixels)
+    zone = ZoneInfo(parts.settings.camera_timezone)
+    told = (
+        ("header", captured_at),
+        ("event", parse_event_time(event.time, zone)),
+        ("exif", parse_exif_time(photo.exif.time_original, photo.exif.offset_original, zone)),
+    )
+    source, captured_at = next(((source, time) for source, time in told if time is not None), (None, None))
+    frame = store.NewFrame(
+        receipt=incoming.receipt,
+        camera=camera,
+        frame_id=frame_id,
+        captured_at=captured_at,
+        captured_from=source,
+        received_at=received_at,
+        observed_at=observed_at(captured_at, received_at),
+        sha256=digest,
+        size=incoming.size,
+        photo=photo,
+    )
+    return _record(parts, incoming, frame)
 
 
 def _captured_at(header: str | None) -> datetime | None:
@@ -259,13 +298,16 @@ def _finish(incoming: IncomingImage, most_pixels: int) -> tuple[Photo, str]:
     return photo, incoming.make_durable()
 
 
-async def _commit(parts: Parts, incoming: IncomingImage, frame: store.NewFrame) -> tuple[store.FrameRow, bool]:
+def _record(parts: Parts, incoming: IncomingImage, frame: store.NewFrame) -> Accepted:
     # Until the outcome is known the file stays: a row without its file would break the promise, while a file
     # without a row is only an orphan that the janitor finds.
     incoming.keep()
     try:
-        written = parts.database.submit(lambda connection: store.accept_frame(connection, frame))
-        row, created = await asyncio.wrap_future(written)
+        try:
+            row, created = parts.database.write(lambda connection: store.accept_frame(connection, frame))
+        except store.CameraChanged:
+            frame = replace(frame, camera=ask_again(parts, frame.camera))
+            row, created = parts.database.write(lambda connection: store.accept_frame(connection, frame))
     except store.FrameConflict as conflict:
         incoming.discard()
         raise Problem(
@@ -274,6 +316,9 @@ async def _commit(parts: Parts, incoming: IncomingImage, frame: store.NewFrame) 
             f"This camera has another frame of that name, receipt {conflict}. Use each name once.",
             receipt=str(conflict),
         ) from None
+    except store.CameraChanged:
+        incoming.discard()
+        raise unavailable("The photo's camera is being changed just now. Keep it and send it again.", 1) from None
     except Problem:
         incoming.discard()
         raise
@@ -284,7 +329,7 @@ async def _commit(parts: Parts, incoming: IncomingImage, frame: store.NewFrame) 
         raise unavailable("The photo could not be recorded now. Keep it and send it again.", 5) from None
     if not created:
         incoming.discard()
-    return row, created
+    return Accepted(row, created, frame.camera)
 
 
 def _bad_body(error: BodyError) -> Problem:

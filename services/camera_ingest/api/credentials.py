@@ -165,11 +165,29 @@ async def _let_it_finish(request: Request, parts: Parts) -> None:
                     return
 
 
-async def _sending_camera(camera_id: CameraId, request: Request, parts: Ingest) -> registry.Camera:
-    camera = await _identified(parts, request, camera_credentials(request), camera_id)
+async def sending_camera(camera_id: CameraId, request: Request, parts: Ingest) -> registry.Camera:
+    """Return the camera of a PUT at a camera's own address: one that is remembered, or from the database."""
+    sent = camera_credentials(request)
+    if isinstance(sent, Secret) and sent.camera_id in (None, camera_id):
+        remembered = parts.remembered.find(camera_id, registry.digest_of(sent.secret))
+        if remembered is not None:
+            return remembered
+    camera = await _identified(parts, request, sent, camera_id)
     if camera.camera_id != camera_id:
         raise Problem(403, "forbidden", "These are the credentials of another camera. Put frames under its own id.")
+    parts.remembered.note(camera)
     return camera
+
+
+def ask_again(parts: Parts, camera: registry.Camera) -> registry.Camera:
+    """Return a camera that was known by its secret as it is now. Raises Problem as `identify_camera` does."""
+    assert camera.secret is not None
+    with parts.database.read() as connection:
+        found = registry.camera_with_digest(connection, camera.camera_id, camera.secret)
+    if found is None:
+        _count_wrong(parts, camera.camera_id)
+        raise Problem(401, "unauthorized", IN_HEADER, challenges=_challenges(parts, camera.camera_id, stale=False))
+    return found
 
 
 def _mac(text: str | None) -> str | None:
@@ -201,6 +219,6 @@ async def _camera_by_path(
     return await _identified(parts, request, Secret(None, secret, in_path=True), told.mac or "")
 
 
-SendingCamera = Annotated[registry.Camera, Depends(_sending_camera)]
+SendingCamera = Annotated[registry.Camera, Depends(sending_camera)]
 CameraByCredentials = Annotated[registry.Camera, Depends(_camera_by_credentials)]
 CameraByPath = Annotated[registry.Camera, Depends(_camera_by_path)]

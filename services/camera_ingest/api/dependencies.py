@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Path, Query, Request
 from pydantic import AfterValidator
 
@@ -12,14 +13,16 @@ from services.camera_ingest.digest import Nonces
 from services.camera_ingest.files import ImageFiles
 from services.camera_ingest.janitor import Janitor
 from services.camera_ingest.relay import QueueLengths, Relay
+from services.camera_ingest.remembered import Remembered
 from services.camera_ingest.settings import Settings
 from services.camera_ingest.throttle import Throttle
 from shared.database import Database
 
 NAME = r"^[A-Za-z0-9._-]+$"
-CameraId = Annotated[str, Path(min_length=1, max_length=64, pattern=NAME, description="The camera's id.")]
+NAME_LENGTH = 64
+CameraId = Annotated[str, Path(min_length=1, max_length=NAME_LENGTH, pattern=NAME, description="The camera's id.")]
 FrameId = Annotated[
-    str, Path(min_length=1, max_length=64, pattern=NAME, description="The camera's name for the photo.")
+    str, Path(min_length=1, max_length=NAME_LENGTH, pattern=NAME, description="The camera's name for the photo.")
 ]
 ReceiptPath = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9-]+$", description="A receipt.")]
 
@@ -36,6 +39,8 @@ class Parts:
     janitor: Janitor
     throttle: Throttle
     nonces: Nonces
+    remembered: Remembered
+    putting: CapacityLimiter
     queue_lengths: Callable[[], QueueLengths]
     workers: Callable[[], dict[str, int]]
 

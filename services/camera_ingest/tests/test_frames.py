@@ -304,6 +304,11 @@ def test_a_full_disk_is_503_with_retry_after_and_leaves_no_file(
     assert ingest.put("a", photo(1)).status_code == 201
 
 
+def test_what_is_no_photo_never_touches_the_disk(ingest: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "open", None)
+    assert ingest.put("a", b"no photo").status_code == 415
+
+
 @pytest.mark.parametrize(("setting", "value"), [("max_in_flight", 1), ("quota_bytes", 10**6), ("free_bytes", 2**60)])
 def test_no_room_for_more_is_503_with_retry_after(
     make_settings: MakeSettings, token_for: TokenFor, setting: str, value: int

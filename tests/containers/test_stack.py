@@ -1,5 +1,7 @@
 """The stack's containers and stores as they run: what is inside, what they may do, what they said at the start."""
 
+import json
+
 import pytest
 
 from tests.containers.images import BUDGETS_MB, contents
@@ -10,6 +12,7 @@ pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
 OURS = (*REPLICAS, "aggregation-worker")
 # What is said at a first start and is no complaint of ours: services wait for PostgreSQL, Redis looks at its host.
 EXPECTED = ("the database does not answer yet",)
+FOR_PEOPLE = "Huella: make the administrator's account at "
 
 
 @pytest.mark.parametrize("service", OURS)
@@ -24,6 +27,17 @@ def test_a_first_start_says_nothing_that_worries(system: Stack, service: str) ->
             and not any(word in line for word in EXPECTED)
         ]
         assert worrying == []
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_each_line_of_a_log_is_json_that_names_its_service(system: Stack, service: str) -> None:
+    for name, text in system.at_start.items():
+        if name.startswith(f"{service}-"):
+            lines = [line for line in text.splitlines() if line and not line.startswith(FOR_PEOPLE)]
+            assert {json.loads(line)["service"].replace("_", "-") for line in lines} <= {
+                service,
+                service.removesuffix("-worker"),
+            }, name
 
 
 @pytest.mark.parametrize("service", OURS)

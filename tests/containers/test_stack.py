@@ -58,9 +58,6 @@ def test_a_container_holds_its_service_and_shared_and_has_no_rights(system: Stac
         assert status["NoNewPrivs"] == "1"
         assert system.inside(container, "touch /app/x /x /venv/x 2>/dev/null || echo refused").strip() == "refused"
         assert system.inside(container, "ls /run/keys/private").split() == [f"{folder}.pem"]
-        assert (
-            system.inside(container, "ls /venv/lib/python3.11/site-packages | grep -c '^torch' || true").strip() == "0"
-        )
 
 
 @pytest.mark.parametrize("service", BUDGETS_MB)
@@ -69,6 +66,7 @@ def test_an_image_is_small_and_holds_its_own_code_alone(system: Stack, service: 
     assert image.own_mb < BUDGETS_MB[service]
     assert image.code == ("services", f"services/{FOLDERS.get(service, service.replace('-', '_'))}", "shared")
     assert int(image.user.split(":")[0]) > 10_000
+    assert not {"torch", "torchvision", "pytest"} & {package for package, _ in image.packages}
 
 
 DENIED = [

@@ -3,9 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tests.photos import drawn, named
 from tests.system import System, free_base_port
 
 PROJECT = "huella-test"
+OF_PROJECT = f"--filter=label=com.docker.compose.project={PROJECT}"
 # How many of each: the kill test is about replicas that share the work.
 REPLICAS = {"camera-ingest": 2, "image-classifier": 1, "image-classifier-worker": 3, "aggregation": 2, "dashboard": 1}
 SINGLE = ("aggregation-worker", "redis", "postgres", "gateway")
@@ -27,6 +29,8 @@ CAMERAS = ("--profile", "cameras")
 KEPT_CHARACTERS = 200_000
 START_S = 1800
 COMMAND_S = 300
+# How long a stack may take that shares its machine with other work; nothing that goes well takes as long.
+PATIENCE_S = 180
 PROBES = {
     "ingest": "/v1/audit",
     "classifier": "/v1/models",
@@ -81,14 +85,24 @@ class Stack(System):
             "AGGREGATION_REPLICAS": str(REPLICAS["aggregation"]),
         }
         self.cameras: list[Camera] = []
+        self.said = ""
         self.at_start: dict[str, str] = {}
         self._open = ExitStack()
 
     def camera(self, camera_id: str, space_id: str, **options: object) -> Camera:
         """Register a camera of a space, and remember it for the ledger."""
         camera = super().camera(camera_id, space_id, **options)
+        camera.patience_s = PATIENCE_S
         self.cameras.append(camera)
         return camera
+
+    def wait_settled(self, number: int, within_s: float = PATIENCE_S) -> dict[str, int]:
+        """Wait until `number` frames are accepted and none is in flight, and return the audit. Raises TimeoutError."""
+        return super().wait_settled(number, max(within_s, PATIENCE_S))
+
+    def wait_ready(self, within_s: float = PATIENCE_S) -> None:
+        """Wait until every container runs and every service answers at the gateway. Raises TimeoutError."""
+        super().wait_ready(max(within_s, PATIENCE_S))
 
     def fetched(self, camera_id: str) -> Camera:
         """Register a camera and write the agent's file, which tells it to fetch that one, twice a second."""
@@ -141,7 +155,13 @@ class Stack(System):
 
     def compose(self, *arguments: str, within_s: float = COMMAND_S, **where: Any) -> str:
         """Run a compose command."""
-        return self.run([*self.engine.compose.split(), *arguments], within_s=within_s, **where)
+        checks = health_checks(self.engine)
+        try:
+            return self.run([*self.engine.compose.split(), *arguments], within_s=within_s, **where)
+        finally:
+            # The stand-in starts them again with every `up`, and forgets the ones that run.
+            if checks != health_checks(self.engine):
+                end(checks)
 
     def act(self, *arguments: str) -> str:
         """Run a command of the engine on one container."""
@@ -165,6 +185,10 @@ class Stack(System):
         answer: dict[str, Any] = json.loads(self.act("inspect", "--format={{json .State}}", container))
         return answer
 
+    def healthy(self, container: str) -> bool:
+        """Return whether a container's own health check says that it is well."""
+        return bool(self.state(container)["Health"]["Status"] == "healthy")
+
     def kill_inside(self, container: str, user: str = "") -> None:
         """Kill every process of a container from within, with SIGKILL, and wait until it was restarted."""
         before = self.state(container)["StartedAt"]
@@ -177,7 +201,7 @@ class Stack(System):
             state = self.state(container)
             return bool(state["Running"]) and state["StartedAt"] != before
 
-        wait_until(f"{container} was restarted", restarted, 120, every_s=0.5)
+        wait_until(f"{container} was restarted", restarted, PATIENCE_S, every_s=0.5)
 
     def logs(self) -> dict[str, str]:
         """Return the whole log of each container, by its service and number, such as `camera-ingest-2`."""
@@ -221,16 +245,63 @@ def photo(name: str) -> bytes:
     return named(drawn("dog"), name)
 
 
+def health_checks(engine: Engine) -> int | None:
+    """Return the process id of the loop by which the stand-in runs health checks; Docker has them inside."""
+    if engine.command != "podman":
+        return None
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    path = Path(os.environ.get("CONTAINERS_HOME") or Path(cache) / "standin-containers") / "health.pid"
+    try:
+        pid = int(path.read_text())
+        running = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return None
+    return pid if engine.compose.encode() in running else None
+
+
+def end(process: int | None) -> None:
+    """End a process that may have ended."""
+    if process is not None:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGTERM)
+
+
+def remove(engine: Engine) -> None:
+    """Remove what there is of the tests' stack, whatever state it is in; the images stay, to be built upon."""
+
+    def run(*arguments: str, check: bool = True) -> list[str]:
+        command = [engine.command, *arguments]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, check=False)
+        assert ended.returncode == 0 or not check, f"{command}: {ended.stderr}"
+        return ended.stdout.split()
+
+    if containers := run("ps", "-aq", OF_PROJECT):
+        run("stop", "-t", "2", *containers, check=False)  # some may have ended, or may be just ending
+        run("rm", "-f", "-v", *containers)
+    for kind in ("volume", "network"):
+        if found := run(kind, "ls", "-q", OF_PROJECT):
+            run(kind, "rm", *found)
+    if not run("ps", "-aq"):
+        end(health_checks(engine))
+
+
 @contextmanager
 def running_stack(engine: Engine, secrets: Path) -> Iterator[Stack]:
     """Build and start a stack, scaled as REPLICAS says, and remove it with its data at the end."""
+    remove(engine)  # what a run left that was killed
     stack = Stack(engine, secrets, free_base_port())
-    try:
-        stack.run(["deploy/compose/start"], within_s=START_S)
+    with ExitStack() as ending:
+        ending.callback(remove, engine)
+        ending.callback(stack.keep_logs, REPOSITORY / "build" / "containers")
+        ending.callback(stack.close)
+        stack.said = stack.run(["deploy/compose/start"], within_s=START_S)
         stack.at_start = stack.logs()
         stack.connect()
+        stack.compose(*CAMERAS, "build", AGENT, within_s=START_S)
         yield stack
-    finally:
-        stack.close()
-        stack.keep_logs(REPOSITORY / "build" / "containers")
-        stack.compose(*CAMERAS, "down", "-v", "-t", "2")
+
+
+if __name__ == "__main__":
+    # For whoever had to kill the tests.
+    if found := find_engine():
+        remove(found)

@@ -1,7 +1,9 @@
 """The stack's containers and stores as they run: what is inside, what they may do, what they said at the start."""
 
 import json
+import re
 
+import httpx
 import pytest
 
 from tests.containers.images import BUDGETS_MB, contents
@@ -13,6 +15,14 @@ OURS = (*REPLICAS, "aggregation-worker")
 # What is said at a first start and is no complaint of ours: services wait for PostgreSQL, Redis looks at its host.
 EXPECTED = ("the database does not answer yet",)
 FOR_PEOPLE = "Huella: make the administrator's account at "
+
+
+def test_the_start_says_where_the_page_is_and_how_to_get_a_first_token(system: Stack) -> None:
+    assert f"Huella's page is at {system.address}\n" in system.said
+    (command,) = re.findall("a first token +(.+)", system.said)
+    token = system.run(["sh", "-c", command]).split()[-1]
+    answer = httpx.get(f"{system.address}/v1/audit", headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("service", OURS)

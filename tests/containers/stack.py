@@ -155,13 +155,10 @@ class Stack(System):
 
     def compose(self, *arguments: str, within_s: float = COMMAND_S, **where: Any) -> str:
         """Run a compose command."""
-        checks = health_checks(self.engine)
         try:
             return self.run([*self.engine.compose.split(), *arguments], within_s=within_s, **where)
         finally:
-            # The stand-in starts them again with every `up`, and forgets the ones that run.
-            if checks != health_checks(self.engine):
-                end(checks)
+            end_health_checks(self.engine)
 
     def act(self, *arguments: str) -> str:
         """Run a command of the engine on one container."""
@@ -187,6 +184,8 @@ class Stack(System):
 
     def healthy(self, container: str) -> bool:
         """Return whether a container's own health check says that it is well."""
+        if self.engine.command == "podman":
+            return _succeeds("podman", "healthcheck", "run", container)
         return bool(self.state(container)["Health"]["Status"] == "healthy")
 
     def kill_inside(self, container: str, user: str = "") -> None:
@@ -245,25 +244,19 @@ def photo(name: str) -> bytes:
     return named(drawn("dog"), name)
 
 
-def health_checks(engine: Engine) -> int | None:
-    """Return the process id of the loop by which the stand-in runs health checks; Docker has them inside."""
+def end_health_checks(engine: Engine) -> None:
+    """End the loop that the stand-in starts with each `up`: by it they would cost the tests most of a processor.
+
+    Docker has no such thing; on Podman a check changes nothing, so it is made when it is asked for.
+    """
     if engine.command != "podman":
-        return None
+        return
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     path = Path(os.environ.get("CONTAINERS_HOME") or Path(cache) / "standin-containers") / "health.pid"
-    try:
+    with suppress(OSError, ValueError):  # there is none, or it has ended
         pid = int(path.read_text())
-        running = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except (OSError, ValueError):
-        return None
-    return pid if engine.compose.encode() in running else None
-
-
-def end(process: int | None) -> None:
-    """End a process that may have ended."""
-    if process is not None:
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGTERM)
+        if engine.compose.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+            os.kill(pid, signal.SIGTERM)
 
 
 def remove(engine: Engine) -> None:
@@ -277,12 +270,14 @@ def remove(engine: Engine) -> None:
 
     if containers := run("ps", "-aq", OF_PROJECT):
         run("stop", "-t", "2", *containers, check=False)  # some may have ended, or may be just ending
+        run("rm", "-f", "-v", *containers, check=False)
+    # Podman removes none that others depend on, and those may have been named after it.
+    if containers := run("ps", "-aq", OF_PROJECT):
         run("rm", "-f", "-v", *containers)
     for kind in ("volume", "network"):
         if found := run(kind, "ls", "-q", OF_PROJECT):
             run(kind, "rm", *found)
-    if not run("ps", "-aq"):
-        end(health_checks(engine))
+    end_health_checks(engine)
 
 
 @contextmanager
@@ -295,6 +290,7 @@ def running_stack(engine: Engine, secrets: Path) -> Iterator[Stack]:
         ending.callback(stack.keep_logs, REPOSITORY / "build" / "containers")
         ending.callback(stack.close)
         stack.said = stack.run(["deploy/compose/start"], within_s=START_S)
+        end_health_checks(engine)
         stack.at_start = stack.logs()
         stack.connect()
         stack.compose(*CAMERAS, "build", AGENT, within_s=START_S)

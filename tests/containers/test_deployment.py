@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,25 @@ def previous(service: str) -> str | None:
 
 
 @pytest.fixture(scope="module")
+def builds(system: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[None]]]:
+    """Build the previous versions side by side under the tag `previous`; a service that had no image is not there."""
+    revisions = {service: revision for service in IMAGES if (revision := previous(service))}
+    folder = tmp_path_factory.mktemp("previous")
+    with ThreadPoolExecutor() as pool:
+        yield {
+            service: pool.submit(build, system, service, unpack(revision, folder / service), "previous")
+            for service, revision in revisions.items()
+        }
+
+
+def await_previous(builds: dict[str, Future[None]], service: str) -> None:
+    """Wait until a service's previous version is built, or skip the test if there is none."""
+    if service not in builds:
+        pytest.skip(f"{service} had no image before its newest change (PREVIOUS=revision names one that has)")
+    builds[service].result()
+
+
+@pytest.fixture(scope="module")
 def present_again(system: Stack) -> Iterator[None]:
     """Put the present versions back, whatever happened; before that each test puts back what the one before it took."""
     yield
@@ -82,12 +102,9 @@ def present_again(system: Stack) -> Iterator[None]:
 @pytest.mark.usefixtures("present_again")
 @pytest.mark.parametrize("service", FOLDERS)
 def test_the_previous_version_of_a_service_works_beside_the_present_others(
-    system: Stack, service: str, tmp_path: Path
+    system: Stack, service: str, builds: dict[str, Future[None]]
 ) -> None:
-    revision = previous(service)
-    if revision is None:
-        pytest.skip(f"{service} had no image before its newest change (PREVIOUS=revision names one that has)")
-    build(system, service, unpack(revision, tmp_path / "tree"), "previous")
+    await_previous(builds, service)
     system.compose("up", "-d", within_s=START_S, environment={TAG_OF[service]: "previous"})
     for container in system.containers(service):
         assert system.act("inspect", "--format={{.Config.Image}}", container).strip().endswith(":previous")
@@ -102,11 +119,10 @@ def test_the_previous_version_of_a_service_works_beside_the_present_others(
     assert system.reconciliation()["agrees"]
 
 
-def test_the_previous_camera_agent_delivers_to_the_present_others(system: Stack, tmp_path: Path) -> None:
-    revision = previous(AGENT)
-    if revision is None:
-        pytest.skip(f"{AGENT} had no image before its newest change (PREVIOUS=revision names one that has)")
-    build(system, AGENT, unpack(revision, tmp_path / "tree"), "previous")
+def test_the_previous_camera_agent_delivers_to_the_present_others(
+    system: Stack, builds: dict[str, Future[None]]
+) -> None:
+    await_previous(builds, AGENT)
     camera = system.fetched("fetched-before")
     system.compose(*CAMERAS, "up", "-d", "--no-deps", AGENT, environment={TAG_OF[AGENT]: "previous"})
     (container,) = system.containers(AGENT)

@@ -2,12 +2,14 @@
 
 import json
 import re
+from functools import partial
 
 import httpx
 import pytest
 
+from shared.testing import wait_until
 from tests.containers.images import BUDGETS_MB, contents
-from tests.containers.stack import FOLDERS, REPLICAS, Stack
+from tests.containers.stack import FOLDERS, PATIENCE_S, REPLICAS, SINGLE, Stack
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
 
@@ -68,6 +70,12 @@ def test_a_container_holds_its_service_and_shared_and_has_no_rights(system: Stac
         assert status["NoNewPrivs"] == "1"
         assert system.inside(container, "touch /app/x /x /venv/x 2>/dev/null || echo refused").strip() == "refused"
         assert system.inside(container, "ls /run/keys/private").split() == [f"{folder}.pem"]
+
+
+@pytest.mark.parametrize("service", [*REPLICAS, *SINGLE])
+def test_a_container_s_own_check_finds_it_well(system: Stack, service: str) -> None:
+    for container in system.containers(service):
+        wait_until(f"{service} is healthy", partial(system.healthy, container), PATIENCE_S, every_s=1)
 
 
 @pytest.mark.parametrize("service", BUDGETS_MB)

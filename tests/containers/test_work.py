@@ -12,12 +12,8 @@ from tests import batches
 from tests.cameras import flowing, vendors
 from tests.cameras.vendors import Menu
 from tests.containers.stack import AGENT, CAMERAS, PATIENCE_S, REPLICAS, SINGLE, Stack, delivered, photo
-
-# The end-to-end test itself, on this stack.
-from tests.e2e.test_occupancy import (  # noqa: F401  # pytest collects it here, too
-    test_300_photos_by_6_cameras_become_the_status_of_6_spaces,
-)
-from tests.photos import drawn, named
+from tests.e2e import test_occupancy
+from tests.photos import REAL, drawn, named
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]
 
@@ -28,6 +24,12 @@ from urllib.request import urlopen
 lines = urlopen('http://127.0.0.1:8012/metrics', timeout=5).read().decode().splitlines()
 print(sum(float(line.split()[-1]) for line in lines if line.startswith('huella_classifier_frames_total')))
 """
+
+
+def test_300_photos_by_6_cameras_become_the_status_of_6_spaces(system: Stack) -> None:
+    """The end-to-end test itself, on this stack."""
+    source = "real" if REAL.exists() else "drawn"
+    test_occupancy.test_300_photos_by_6_cameras_become_the_status_of_6_spaces(system, source)
 
 
 def upstreams(system: Stack, port: int) -> set[str]:

@@ -18,6 +18,8 @@ from tests.containers.stack import AGENT, CAMERAS, FOLDERS, PATIENCE_S, START_S,
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(2400)]
 
 IMAGES = {**FOLDERS, AGENT: "camera_agent"}
+# podman-compose builds an image anew for every replica.
+ONE_OF_EACH = {"CAMERA_INGEST_REPLICAS": "1", "AGGREGATION_REPLICAS": "1"}
 TAG_OF = {service: f"{folder.upper()}_TAG" for service, folder in IMAGES.items()}
 
 
@@ -39,7 +41,7 @@ def unpack(revision: str, folder: Path) -> Path:
 
 def build(system: Stack, service: str, tree: Path, tag: str) -> None:
     """Build one service's image from a folder, under a tag of its own."""
-    where = {"COMPOSE_FILE": str(tree / "docker-compose.yml"), TAG_OF[service]: tag}
+    where = {"COMPOSE_FILE": str(tree / "docker-compose.yml"), TAG_OF[service]: tag, **ONE_OF_EACH}
     system.compose(*CAMERAS, "build", service, within_s=START_S, cwd=tree, environment=where)
 
 

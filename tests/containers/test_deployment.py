@@ -15,7 +15,7 @@ from shared.testing import wait_until
 from tests.cameras import flowing
 from tests.containers.stack import AGENT, CAMERAS, FOLDERS, PATIENCE_S, START_S, Stack, delivered, photo
 
-pytestmark = [pytest.mark.containers, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(2400, func_only=True)]
 
 IMAGES = {**FOLDERS, AGENT: "camera_agent"}
 # podman-compose builds an image anew for every replica.

@@ -15,7 +15,7 @@ from shared.testing import wait_until
 from tests.containers.stack import FOLDERS, PATIENCE_S, REPLICAS, Stack, photo
 from tests.photos import solid
 
-pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(600, func_only=True)]
 
 MEGABYTE = 1_000_000
 PROBLEM = "application/problem+json"

@@ -11,7 +11,7 @@ from shared.testing import wait_until
 from tests.containers.images import BUDGETS_MB, contents
 from tests.containers.stack import FOLDERS, PATIENCE_S, REPLICAS, SINGLE, Stack
 
-pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(600, func_only=True)]
 
 OURS = (*REPLICAS, "aggregation-worker")
 # What is said at a first start and is no complaint of ours: services wait for PostgreSQL, Redis looks at its host.

@@ -15,7 +15,7 @@ from tests.containers.stack import AGENT, CAMERAS, PATIENCE_S, REPLICAS, SINGLE,
 from tests.e2e import test_occupancy
 from tests.photos import REAL, drawn, named
 
-pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200, func_only=True)]
 
 OUTAGE_S = 20
 INPUTS = 240

@@ -26,7 +26,7 @@ REPLICAS = {"camera-ingest": 2, "image-classifier": 1, "image-classifier-worker"
 SINGLE = ("aggregation-worker", "redis", "postgres", "gateway")
 AGENT = "camera-agent"  # runs only when it is asked for, by this:
 CAMERAS = ("--profile", "cameras")
-KEPT_CHARACTERS = 200_000
+KEPT_CHARACTERS = 2_000_000
 START_S = 1800
 COMMAND_S = 300
 # How long a stack may take that shares its machine with other work; nothing that goes well takes as long.

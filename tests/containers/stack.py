@@ -5,7 +5,8 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +123,16 @@ class Stack(System):
     def receipts(self, camera: Camera) -> list[dict[str, str]]:
         """Return what ingest says of each frame that it accepted of a camera."""
         return list(self.items(self.ingest, "/v1/receipts", camera_id=camera.camera_id, limit=200))
+
+    def ask(self, question: Callable[[], httpx.Response]) -> httpx.Response:
+        """Send a request, and again after the gateway's `Retry-After` while it finds no service behind the address.
+
+        Podman's name server may know no name for a moment after a container came or went.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while (answer := question()).status_code == 502 and time.monotonic() < deadline:
+            time.sleep(float(answer.headers["retry-after"]))
+        return answer
 
     def connect(self) -> None:
         """Open a client with an admin's token; the three services are at one address."""

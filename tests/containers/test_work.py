@@ -158,7 +158,8 @@ def test_an_uploaded_version_looks_on_in_silence_and_is_reported(system: Stack) 
         "graph": ("model.onnx", (DEFAULT_FOLDER / "model.onnx").read_bytes(), "application/octet-stream"),
     }
     version = f"/v1/models/{manifest['name']}/2"
-    assert system.classifier.put(version, files=files, timeout=120).status_code in (200, 201, 202)
+    answer = system.ask(lambda: system.classifier.put(version, files=files, timeout=120))
+    assert answer.status_code in (200, 201, 202), answer.text
     wait_until("it is proven", lambda: system.get(system.classifier, version)["state"] != "received", PATIENCE_S)
     assert system.get(system.classifier, version)["state"] == "ready"
     variants = [

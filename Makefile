@@ -37,6 +37,9 @@ compose-up: ## Start the system in containers, making images and secrets first (
 test-containers: .venv/.tests ## Test the stack of containers, where Docker or a stand-in is: many minutes
 	TEST_CONTAINERS=1 $(PY) -m pytest tests/containers $(ARGS)
 
+images: .venv/.tests ## Print what the images of containers weigh and hold, once they are built
+	@$(PY) -m tests.containers.images
+
 bench: .venv/.tests $(if $(RIVALS),.venv-rivals/.serves) ## Measure speed and cost into docs/performance.md; RIVALS=1, OVERLOAD=1, FULL=1 for more; ARGS
 	$(PY) -m tests.benchmarks.run $(ARGS)
 
@@ -108,4 +111,4 @@ clean: ## Remove the environments and caches; the data in .huella stays
 .venv-rivals/.serves: tests/benchmarks/requirements-rivals.txt
 	@deploy/local/setup .venv-rivals $< && touch $@
 
-.PHONY: help demo classify up token setup test check contracts bench profile bench-batches bench-latency bench-agent bench-page screenshots train model-version evaluate model-report model-speed compare test-training test-protocol setup-train compose-up test-containers lock clean
+.PHONY: help demo classify up token setup test check contracts bench profile bench-batches bench-latency bench-agent bench-page screenshots train model-version evaluate model-report model-speed compare test-training test-protocol setup-train compose-up test-containers images lock clean

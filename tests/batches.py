@@ -33,7 +33,9 @@ def send(system: System, files: Mapping[str, bytes]) -> str:
         for name, content in files.items():
             archive.writestr(name, content)
     headers = {"Content-Type": "application/zip"}
-    answer = system.classifier.post("/v1/batches", content=body.getvalue(), headers=headers, timeout=120)
+    answer = system.ask(
+        lambda: system.classifier.post("/v1/batches", content=body.getvalue(), headers=headers, timeout=120)
+    )
     assert answer.status_code == 202, answer.text
     assert answer.json()["total"] == len(files)
     return str(answer.headers["Location"])

@@ -148,7 +148,7 @@ def main() -> None:
     watchdog.start()
     end_with(settler)
     try:
-        celery.worker_main([*worker_arguments(RECORD_ESTIMATES), "-n", f"aggregation-{os.getpid()}@%h"])
+        celery.worker_main(["--quiet", *worker_arguments(RECORD_ESTIMATES), "-n", f"aggregation-{os.getpid()}@%h"])
     finally:
         courier.stop()
         settler.stop()

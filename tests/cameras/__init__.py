@@ -16,8 +16,10 @@ class Camera:
     """A camera as a real one is: it sends a photo again until it is told that it was accepted, and keeps a log.
 
     `attempted` are its names of all photos that it tried to send; `log` has each answer 201 or 200 with the receipt;
-    `refusals` counts the other answers by status, and "away" where there was none.
+    `refusals` counts the other answers by status, and "away" where there was none. `patience_s` is how long it tries.
     """
+
+    patience_s = 60.0
 
     def __init__(self, ingest_url: str, camera_id: str, secret: str) -> None:
         self.camera_id = camera_id
@@ -31,10 +33,10 @@ class Camera:
         """Close its connections."""
         self._client.close()
 
-    def put(self, frame_id: str, photo: bytes, captured_at: str | None = None, within_s: float = 60) -> str:
+    def put(self, frame_id: str, photo: bytes, captured_at: str | None = None) -> str:
         """Send a photo until it is accepted, and return its receipt. Raises TimeoutError."""
         self.attempted.add(frame_id)
-        deadline = time.monotonic() + within_s
+        deadline = time.monotonic() + self.patience_s
         headers = {"Captured-At": captured_at} if captured_at else {}
         path = f"/v1/cameras/{self.camera_id}/frames/{frame_id}"
         while True:
@@ -51,7 +53,7 @@ class Camera:
                 if answer.status_code not in AGAIN:
                     raise AssertionError(f"{answer.status_code} to a good photo: {answer.text}")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{frame_id} not accepted within {within_s:g} s: {dict(self.refusals)}")
+                raise TimeoutError(f"{frame_id} not accepted within {self.patience_s:g} s: {dict(self.refusals)}")
             time.sleep(0.2)
 
 

@@ -18,6 +18,7 @@ BUDGETS_MB = {
     "dashboard": 230,
     "camera-agent": 300,
 }
+SHOWN = 5  # packages in the table
 CODE, PACKAGES = "app/", re.compile(r"venv/lib/python[0-9.]+/site-packages/([^/]+)/")
 # The top of what is in the folder of code: shared, services, and each service's own.
 FOLDER = re.compile(r"[^/]+|services/[^/]+")
@@ -25,7 +26,7 @@ FOLDER = re.compile(r"[^/]+|services/[^/]+")
 
 @dataclass(frozen=True)
 class Image:
-    """An image: sizes in megabytes, whole and without its base; folders of code; largest packages; its user."""
+    """An image: megabytes, whole and without its base; folders of code; packages, the largest first; its user."""
 
     whole_mb: float
     own_mb: float
@@ -61,7 +62,7 @@ def contents(engine: str, service: str) -> Image:
         own_mb=(sizes["venv"] + sizes["app"]) / 1e6,
         code_mb=sizes["app"] / 1e6,
         code=tuple(sorted(folder for folder in code if FOLDER.fullmatch(folder))),
-        packages=tuple((package, size / 1e6) for package, size in packages.most_common(5)),
+        packages=tuple((package, size / 1e6) for package, size in packages.most_common()),
         user=inspected["Config"]["User"],
     )
 
@@ -80,7 +81,7 @@ def main() -> None:
     for service in BUDGETS_MB:
         image = contents(engine.command, service)
         code = ", ".join(folder for folder in image.code if folder != "services")
-        packages = ", ".join(f"{name} {size:.0f}" for name, size in image.packages)
+        packages = ", ".join(f"{name} {size:.0f}" for name, size in image.packages[:SHOWN])
         print(
             f"| `{service}` | {image.whole_mb:.0f} | {image.own_mb:.0f} | {image.code_mb:.1f} | {code} | {packages} "
             f"| {image.user} |"

@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +21,17 @@ from tests.photos import drawn, named
 from tests.system import System, free_base_port
 
 PROJECT = "huella-test"
+OF_PROJECT = f"--filter=label=com.docker.compose.project={PROJECT}"
 # How many of each: the kill test is about replicas that share the work.
 REPLICAS = {"camera-ingest": 2, "image-classifier": 1, "image-classifier-worker": 3, "aggregation": 2, "dashboard": 1}
 SINGLE = ("aggregation-worker", "redis", "postgres", "gateway")
 AGENT = "camera-agent"  # runs only when it is asked for, by this:
 CAMERAS = ("--profile", "cameras")
-KEPT_CHARACTERS = 200_000
+KEPT_CHARACTERS = 2_000_000
 START_S = 1800
 COMMAND_S = 300
+# How long a stack may take that shares its machine with other work; nothing that goes well takes as long.
+PATIENCE_S = 180
 PROBES = {
     "ingest": "/v1/audit",
     "classifier": "/v1/models",
@@ -81,14 +86,24 @@ class Stack(System):
             "AGGREGATION_REPLICAS": str(REPLICAS["aggregation"]),
         }
         self.cameras: list[Camera] = []
+        self.said = ""
         self.at_start: dict[str, str] = {}
         self._open = ExitStack()
 
     def camera(self, camera_id: str, space_id: str, **options: object) -> Camera:
         """Register a camera of a space, and remember it for the ledger."""
         camera = super().camera(camera_id, space_id, **options)
+        camera.patience_s = PATIENCE_S
         self.cameras.append(camera)
         return camera
+
+    def wait_settled(self, number: int, within_s: float = PATIENCE_S) -> dict[str, int]:
+        """Wait until `number` frames are accepted and none is in flight, and return the audit. Raises TimeoutError."""
+        return super().wait_settled(number, max(within_s, PATIENCE_S))
+
+    def wait_ready(self, within_s: float = PATIENCE_S) -> None:
+        """Wait until every container runs and every service answers at the gateway. Raises TimeoutError."""
+        super().wait_ready(max(within_s, PATIENCE_S))
 
     def fetched(self, camera_id: str) -> Camera:
         """Register a camera and write the agent's file, which tells it to fetch that one, twice a second."""
@@ -108,6 +123,16 @@ class Stack(System):
     def receipts(self, camera: Camera) -> list[dict[str, str]]:
         """Return what ingest says of each frame that it accepted of a camera."""
         return list(self.items(self.ingest, "/v1/receipts", camera_id=camera.camera_id, limit=200))
+
+    def ask(self, question: Callable[[], httpx.Response]) -> httpx.Response:
+        """Send a request, and again after the gateway's `Retry-After` while it finds no service behind the address.
+
+        Podman's name server may know no name for a moment after a container came or went.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while (answer := question()).status_code == 502 and time.monotonic() < deadline:
+            time.sleep(float(answer.headers["retry-after"]))
+        return answer
 
     def connect(self) -> None:
         """Open a client with an admin's token; the three services are at one address."""
@@ -141,7 +166,10 @@ class Stack(System):
 
     def compose(self, *arguments: str, within_s: float = COMMAND_S, **where: Any) -> str:
         """Run a compose command."""
-        return self.run([*self.engine.compose.split(), *arguments], within_s=within_s, **where)
+        try:
+            return self.run([*self.engine.compose.split(), *arguments], within_s=within_s, **where)
+        finally:
+            end_health_checks(self.engine)
 
     def act(self, *arguments: str) -> str:
         """Run a command of the engine on one container."""
@@ -165,6 +193,12 @@ class Stack(System):
         answer: dict[str, Any] = json.loads(self.act("inspect", "--format={{json .State}}", container))
         return answer
 
+    def healthy(self, container: str) -> bool:
+        """Return whether a container's own health check says that it is well."""
+        if self.engine.command == "podman":
+            return _succeeds("podman", "healthcheck", "run", container)
+        return bool(self.state(container)["Health"]["Status"] == "healthy")
+
     def kill_inside(self, container: str, user: str = "") -> None:
         """Kill every process of a container from within, with SIGKILL, and wait until it was restarted."""
         before = self.state(container)["StartedAt"]
@@ -177,7 +211,7 @@ class Stack(System):
             state = self.state(container)
             return bool(state["Running"]) and state["StartedAt"] != before
 
-        wait_until(f"{container} was restarted", restarted, 120, every_s=0.5)
+        wait_until(f"{container} was restarted", restarted, PATIENCE_S, every_s=0.5)
 
     def logs(self) -> dict[str, str]:
         """Return the whole log of each container, by its service and number, such as `camera-ingest-2`."""
@@ -221,16 +255,60 @@ def photo(name: str) -> bytes:
     return named(drawn("dog"), name)
 
 
+def end_health_checks(engine: Engine) -> None:
+    """End the loop that the stand-in starts with each `up`: by it they would cost the tests most of a processor.
+
+    Docker has no such thing; on Podman a check changes nothing, so it is made when it is asked for.
+    """
+    if engine.command != "podman":
+        return
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    path = Path(os.environ.get("CONTAINERS_HOME") or Path(cache) / "standin-containers") / "health.pid"
+    with suppress(OSError, ValueError):  # there is none, or it has ended
+        pid = int(path.read_text())
+        if engine.compose.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+            os.kill(pid, signal.SIGTERM)
+
+
+def remove(engine: Engine) -> None:
+    """Remove what there is of the tests' stack, whatever state it is in; the images stay, to be built upon."""
+
+    def run(*arguments: str, check: bool = True) -> list[str]:
+        command = [engine.command, *arguments]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, check=False)
+        assert ended.returncode == 0 or not check, f"{command}: {ended.stderr}"
+        return ended.stdout.split()
+
+    if containers := run("ps", "-aq", OF_PROJECT):
+        run("stop", "-t", "2", *containers, check=False)  # some may have ended, or may be just ending
+        run("rm", "-f", "-v", *containers, check=False)
+    # Podman removes none that others depend on, and those may have been named after it.
+    if containers := run("ps", "-aq", OF_PROJECT):
+        run("rm", "-f", "-v", *containers)
+    for kind in ("volume", "network"):
+        if found := run(kind, "ls", "-q", OF_PROJECT):
+            run(kind, "rm", *found)
+    end_health_checks(engine)
+
+
 @contextmanager
 def running_stack(engine: Engine, secrets: Path) -> Iterator[Stack]:
     """Build and start a stack, scaled as REPLICAS says, and remove it with its data at the end."""
+    remove(engine)  # what a run left that was killed
     stack = Stack(engine, secrets, free_base_port())
-    try:
-        stack.run(["deploy/compose/start"], within_s=START_S)
+    with ExitStack() as ending:
+        ending.callback(remove, engine)
+        ending.callback(stack.keep_logs, REPOSITORY / "build" / "containers")
+        ending.callback(stack.close)
+        stack.said = stack.run(["deploy/compose/start"], within_s=START_S)
+        end_health_checks(engine)
         stack.at_start = stack.logs()
         stack.connect()
+        stack.compose(*CAMERAS, "build", AGENT, within_s=START_S)
         yield stack
-    finally:
-        stack.close()
-        stack.keep_logs(REPOSITORY / "build" / "containers")
-        stack.compose(*CAMERAS, "down", "-v", "-t", "2")
+
+
+if __name__ == "__main__":
+    # For whoever had to kill the tests.
+    if found := find_engine():
+        remove(found)

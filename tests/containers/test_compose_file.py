@@ -64,3 +64,19 @@ def test_the_camera_agent_starts_only_when_asked_for_and_is_outside_the_inner_ne
     assert "secrets" not in agent
     assert "cap_add" not in agent
     assert any(volume.endswith(":/cameras:ro") for volume in agent["volumes"])
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent.name for path in REPOSITORY.glob("services/*/Dockerfile")))
+def test_an_image_is_slim_python_with_its_own_folder_and_checks_itself_without_curl(folder: str) -> None:
+    lines = (REPOSITORY / "services" / folder / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+    words = [line.split() for line in lines if line and not line.startswith("#")]
+    assert {line[1] for line in words if line[0] == "FROM"} == {"python:3.11-slim"}
+    assert [line[1] for line in words if line[0] in ("COPY", "ADD") and not line[1].startswith("--from=build")] == [
+        f"services/{folder}/requirements.txt",
+        "shared",
+        f"services/{folder}",
+    ]
+    (check,) = [line for line in words if line[0] == "HEALTHCHECK"]
+    assert '["python",' in check
+    (user,) = [line[1] for line in words if line[0] == "USER"]
+    assert user.split(":")[0].isdigit()

@@ -170,6 +170,16 @@ def test_a_network_of_a_model_version_normalises_as_one_that_was_never_folded(dr
     np.testing.assert_allclose(by_average, by_batch, atol=0.01)
 
 
+@pytest.mark.parametrize("what", ["checkpoint.pt", ""])
+@pytest.mark.parametrize("role", ["start_from", "teacher"])
+def test_who_learnt_from_a_source_is_no_beginning_of_a_run_that_holds_it_out(
+    drawn: Path, trained: Path, tmp_path: Path, what: str, role: str
+) -> None:
+    recipe = replace(RECIPE, hold_out=("cat",))
+    with pytest.raises(ValueError, match="learnt from cat"):
+        train(drawn, tmp_path, recipe, trained.parent / "cache", "drawn", "4", workers=0, **{role: trained / what})  # type: ignore[arg-type]  # one of two names
+
+
 def test_the_weights_of_another_network_are_refused(trained: Path) -> None:
     with pytest.raises(ValueError, match=r"another network|convolutions"):
         unfolded(trained, "shufflenet_v2_x1_0", np.zeros((2, 64, 64, 3), dtype=np.uint8))

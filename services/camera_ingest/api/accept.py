@@ -262,7 +262,7 @@ async def _receive(parts: Parts, request: Request, body: Body, incoming: Incomin
                 if size > limit + body.around or incoming.size + len(photo) > limit:
                     raise _too_large(limit)
                 if photo and incoming.add(photo):
-                    await run_in_threadpool(_write, incoming)
+                    await to_thread.run_sync(_write, incoming, limiter=parts.putting)
         if size == 0:
             raise _empty()
         body.end()

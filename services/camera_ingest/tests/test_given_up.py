@@ -109,6 +109,21 @@ def test_a_photo_that_comes_too_slowly_leaves_nothing_though_a_piece_is_being_wr
         assert (receipts(ingest), ingest.files()) == (set(), set())
 
 
+def test_pieces_of_large_photos_wait_for_no_thread_that_others_need(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+    write = IncomingImage.write
+
+    def note(incoming: IncomingImage) -> None:
+        taken.append(ingest.parts.putting.borrowed_tokens)
+        write(incoming)
+
+    monkeypatch.setattr(IncomingImage, "write", note)
+    ingest.accept("large", photo() + bytes(GATHERED))
+    assert set(taken) == {1}
+
+
 def test_an_image_that_was_given_up_before_its_thread_began_is_not_begun(ingest: Ingest) -> None:
     incoming = IncomingImage(ingest.parts.files, "018f0000-0000-7000-8000-000000000000")
     with incoming:

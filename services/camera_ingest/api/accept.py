@@ -28,6 +28,8 @@ from shared.problem import Problem, unavailable
 
 log = structlog.get_logger(__name__)
 
+WRONG_SECRET = (401, 429)  # here only `ask_again` raises them
+
 
 @dataclass(frozen=True)
 class Arrival:
@@ -54,7 +56,8 @@ class Accepted:
 async def accept(parts: Parts, request: Request, arrival: Arrival) -> Response:
     """Receive a frame and store it, and answer with its receipt.
 
-    A camera that takes nothing but 200 is answered so whatever came of it; the truth is counted, and is in the body.
+    A camera that takes nothing but 200 is answered so whatever came of it, as long as its secret is right; the truth is
+    counted, and is in the body. 401 and 429 of a secret that was revoked meanwhile are answered as what they are.
     """
     camera = arrival.camera
     try:
@@ -63,7 +66,7 @@ async def accept(parts: Parts, request: Request, arrival: Arrival) -> Response:
         metrics.FRAMES.labels(problem.slug).inc()
         # How it is to be answered may have changed since it was looked up; what writes no row does not ask again.
         parts.remembered.forget(camera.camera_id)
-        if not camera.always_200 or problem.status == 401:
+        if not camera.always_200 or problem.status in WRONG_SECRET:
             raise
         await _note_refusal(parts, camera, problem.slug)
         refused = problem.response()

@@ -10,6 +10,7 @@ from services.camera_ingest.registry import Camera, digest_of
 from services.camera_ingest.remembered import Remembered
 from services.camera_ingest.tests.photos import photo
 from services.camera_ingest.tests.running import Ingest
+from services.camera_ingest.throttle import FAILURES
 from shared.database import now
 
 
@@ -75,6 +76,21 @@ def test_a_secret_that_was_revoked_elsewhere_is_401_and_leaves_nothing(
         assert answer.headers["WWW-Authenticate"].startswith("Basic")
         assert answer.headers["Content-Type"] == "application/problem+json"
     assert (ingest.audit(), ingest.files()) == (before, files)
+
+
+@pytest.mark.parametrize("always_200", [False, True])
+def test_a_secret_that_was_revoked_elsewhere_is_never_answered_200_however_often_it_is_sent(
+    ingest: Ingest, always_200: bool
+) -> None:
+    change_elsewhere(ingest, always_200=always_200)
+    ingest.put("first")
+    for _ in range(FAILURES):
+        assert ingest.put("second", auth=("c1", "wrong")).status_code == 401
+    ingest.parts.database.write(lambda connection: registry.keep_newest_secrets(connection, "c1", 0))
+    answer = ingest.put("second", photo(2))
+    assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (429, "too-many-wrong-secrets")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert len(ingest.files()) == 1
 
 
 def test_a_camera_that_was_removed_elsewhere_is_401(ingest_on_each: Ingest) -> None:

@@ -175,7 +175,8 @@ async def sending_camera(camera_id: CameraId, request: Request, parts: Ingest) -
     camera = await _identified(parts, request, sent, camera_id)
     if camera.camera_id != camera_id:
         raise Problem(403, "forbidden", "These are the credentials of another camera. Put frames under its own id.")
-    parts.remembered.note(camera)
+    if camera.secret is not None:  # by an answer to a challenge no camera is found again
+        parts.remembered.note(camera)
     return camera
 
 

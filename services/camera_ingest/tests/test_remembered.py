@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx
 import pytest
 
 from services.camera_ingest import registry, remembered
@@ -12,6 +13,7 @@ from services.camera_ingest.tests.photos import photo
 from services.camera_ingest.tests.running import Ingest
 from services.camera_ingest.throttle import FAILURES
 from shared.database import now
+from shared.tokens import Role
 
 
 def test_a_camera_is_found_by_the_secret_that_it_was_known_by_alone() -> None:
@@ -52,6 +54,19 @@ def test_the_second_frame_asks_the_database_for_its_camera_no_more(
     ingest.accept("second", photo(2))
     secret = {"Authorization": f"Bearer {ingest.secrets['c1']}"}
     assert ingest.put("third", photo(3), auth=None, headers=secret).status_code == 201
+
+
+def test_a_camera_that_answers_a_challenge_takes_no_other_s_place(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remembered, "REMEMBERED", 1)
+    ingest.make_camera("c2")
+    switched = {"space_id": "k1", "authentication": "digest"}
+    secret = ingest.client.put("/v1/cameras/c2", json=switched, headers=ingest.bearer(Role.ADMIN)).json()["secret"]
+    ingest.accept("first")
+    ingest.accept("second", photo(2), "c2", auth=httpx.DigestAuth("c2", secret))
+    monkeypatch.setattr(credentials, "identify_camera", None)
+    ingest.accept("third", photo(3))
 
 
 def test_a_wrong_secret_of_a_remembered_camera_is_401(ingest: Ingest) -> None:

@@ -148,10 +148,10 @@ def camera_with_secret(
 
     `in_path`: the secret came in the path, which only the cameras may do that have it switched on.
     """
-    return camera_with_digest(connection, camera_id, digest_of(secret), in_path)
+    return camera_with_sha256(connection, camera_id, digest_of(secret), in_path)
 
 
-def camera_with_digest(
+def camera_with_sha256(
     connection: Connection, camera_id: str | None, sha256: str, in_path: bool = False
 ) -> Camera | None:
     """Do the same where only the secret's `digest_of` is known."""

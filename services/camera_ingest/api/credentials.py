@@ -184,10 +184,15 @@ def ask_again(parts: Parts, camera: registry.Camera) -> registry.Camera:
     """Return a camera that was known by its secret as it is now. Raises Problem as `identify_camera` does."""
     assert camera.secret is not None
     with parts.database.read() as connection:
-        found = registry.camera_with_sha256(connection, camera.camera_id, camera.secret)
+        found = registry.camera_with_sha256(connection, camera.camera_id, camera.secret, camera.in_path)
     if found is None:
         _count_wrong(parts, camera.camera_id)
-        raise Problem(401, "unauthorized", IN_HEADER, challenges=_challenges(parts, camera.camera_id, stale=False))
+        raise Problem(
+            401,
+            "unauthorized",
+            IN_PATH if camera.in_path else IN_HEADER,
+            challenges=_challenges(parts, camera.camera_id, stale=False),
+        )
     return found
 
 

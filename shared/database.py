@@ -37,7 +37,8 @@ WAITING_LIMIT = 1000
 TOGETHER_LIMIT = 200
 TRIES = 5
 # PostgreSQL wakes who waits for a row, and whoever asks meanwhile gets it: one that lost, asking at once, would win it
-# back before the preferred one woke, and both would wait for each other again.
+# back before the preferred one woke, and both would wait for each other again. So would its neighbours, which often
+# want the same row; so no thread of this process writes meanwhile (ADR 0002).
 GIVE_WAY_S = 0.05
 MIGRATION_LOCK = 0x4875656C6C61
 # A server whose machine or network is gone says no goodbye. Without these, libpq waits two hours for its answer, and

@@ -37,11 +37,12 @@ WAITING_LIMIT = 1000
 TOGETHER_LIMIT = 200
 TRIES = 5
 # PostgreSQL wakes who waits for a row, and whoever asks meanwhile gets it: one that lost, asking at once, would win it
-# back before the preferred one woke, and both would wait for each other again.
+# back before the preferred one woke, and both would wait for each other again. So would its neighbours, which often
+# want the same row; so no thread of this process writes meanwhile (ADR 0002).
 GIVE_WAY_S = 0.05
 MIGRATION_LOCK = 0x4875656C6C61
 # A server whose machine or network is gone says no goodbye. Without these, libpq waits two hours for its answer, and
-# with it the one thread that writes; so it is given up after about ten seconds.
+# with it whichever thread writes, and so all who write; so it is given up after about ten seconds.
 CONNECTION = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -170,8 +171,11 @@ class Database:
         going_on = True
         while going_on or self._waiting:
             going_on = going_on and self._submitted.get()
-            with self._writing:
-                self._commit_waiting()
+            try:
+                with self._writing:
+                    self._commit_waiting()
+            except BaseException as error:  # noqa: BLE001 - whoever submitted it is told, and others will submit
+                log.error("the writing thread goes on", error=repr(error)[:300])
 
     def _commit_waiting(self) -> None:
         """Commit what waits by now, in the order in which it came; the caller holds the lock."""
@@ -181,27 +185,34 @@ class Database:
             # From here on it can't be cancelled; a request that was given up before is not written at all.
             if write.tries > 1 or write.future.set_running_or_notify_cancel():
                 batch.append(write)
-        again = self._commit_together(batch) if batch else []
-        self._waiting.extendleft(reversed(again))
+        again: list[_Write] = []
+        try:
+            if batch:
+                again = self._commit_together(batch)
+        except BaseException as error:
+            # What is no Exception is meant for this thread, which may be any that writes. Everyone else is told too,
+            # for who waits for a write that has no outcome would do so for ever; what they wrote may be kept or not.
+            for write in batch:
+                if not write.future.done():
+                    write.future.set_exception(RuntimeError(f"writing was ended by {error!r}"))
+            raise
+        finally:
+            self._waiting.extendleft(reversed(again))
+            if again or len(batch) == TOGETHER_LIMIT:  # whoever submitted what is left does not wait here
+                self._submitted.put(True)
         if again:
             time.sleep(GIVE_WAY_S)
-        if again or len(batch) == TOGETHER_LIMIT:  # whoever submitted what is left does not wait here
-            self._submitted.put(True)
 
     def _commit_together(self, batch: "list[_Write]") -> "list[_Write]":
         """Run the writes in one transaction, tell their outcomes, and return those that are to be run once more."""
         started = time.perf_counter()
         try:
             outcomes = self._run_together(batch)
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - it is their error, not this thread's
             # Whatever failed the transaction is told to everyone who waits for it.
             log.error("write transaction failed", writes=len(batch), error=str(error)[:300])
-            # What is no Exception is meant for this thread, which may be any that writes, and for no other.
-            for_all = error if isinstance(error, Exception) else RuntimeError(f"writing was ended by {error!r}")
             for write in batch:
-                write.future.set_exception(for_all)
-            if for_all is not error:
-                raise
+                write.future.set_exception(error)
             return []
         COMMIT.observe(time.perf_counter() - started)
         TOGETHER.observe(len(batch))

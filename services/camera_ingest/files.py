@@ -3,6 +3,7 @@
 import hashlib
 import mmap
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -77,7 +78,10 @@ class ImageFiles:
 
 
 class IncomingImage:
-    """One image on its way in; as a context manager it removes its file unless `keep()` was called.
+    """One image on its way in; whoever leaves it last as a context manager removes its file unless `keep()` was called.
+
+    Both the task that receives it and the thread that works on it are in it, since a task that is cancelled does not
+    wait for its thread: the file and its descriptor are the thread's until that is done.
 
     Bytes are gathered in memory up to `GATHERED` and then written, so that an ordinary photo touches the disk once.
     """
@@ -92,6 +96,9 @@ class IncomingImage:
         self._descriptor: int | None = None
         self._created = False
         self._keep = False
+        self._users = 0
+        self._over = False
+        self._counting = threading.Lock()
 
     def add(self, piece: bytes) -> bool:
         """Take the next bytes; return whether `write()` should be called before more."""
@@ -138,11 +145,20 @@ class IncomingImage:
         self._keep = False
 
     def __enter__(self) -> Self:
+        with self._counting:
+            if self._over:  # by a task that was cancelled before its thread began
+                raise RuntimeError("the image was given up")
+            self._users += 1
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with self._counting:
+            self._users -= 1
+            self._over = self._users == 0
+            if not self._over:
+                return
         self._close()
         if self._created and not self._keep:
             self._files.remove(self.receipt)

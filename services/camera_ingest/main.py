@@ -29,8 +29,8 @@ from shared.tokens import Keyring
 
 SERVICE = "camera_ingest"
 WORKING = ("image_classifier", "aggregation")
-# Frames that are written at once. They have threads of their own, so that however many cameras send, the classifier
-# and aggregation need not wait for a thread behind them.
+# Frames that are written at once, whole or the next piece of a large one. They have threads of their own, so that
+# however many cameras send, the classifier and aggregation need not wait for a thread behind them.
 PUTTING = 32
 MIGRATIONS = Path(__file__).parent / "migrations"
 

@@ -23,13 +23,18 @@ NO_ADDRESS = Address()
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera as its frames need it; `secret` is the SHA-256 of the one by which it was known, if it was by one."""
+    """A camera as its frames need it.
+
+    `secret` is the SHA-256 of the one by which it was known, if it was by one, and `in_path` whether that came in the
+    path.
+    """
 
     camera_id: str
     space_id: str
     address: Address = NO_ADDRESS
     always_200: bool = False
     secret: str | None = None
+    in_path: bool = False
 
 
 def digest_of(secret: str) -> str:
@@ -137,8 +142,8 @@ _BY_SECRET = select(*_SENDING, camera_secrets.c.sha256, camera_secrets.c.ha1_md5
 )
 
 
-def _sending(row: Any, secret: str | None = None) -> Camera:
-    return Camera(row.camera_id, row.space_id, Address(row.mac, row.channel), row.always_200, secret)
+def _sending(row: Any, secret: str | None = None, in_path: bool = False) -> Camera:
+    return Camera(row.camera_id, row.space_id, Address(row.mac, row.channel), row.always_200, secret, in_path)
 
 
 def camera_with_secret(
@@ -148,10 +153,10 @@ def camera_with_secret(
 
     `in_path`: the secret came in the path, which only the cameras may do that have it switched on.
     """
-    return camera_with_digest(connection, camera_id, digest_of(secret), in_path)
+    return camera_with_sha256(connection, camera_id, digest_of(secret), in_path)
 
 
-def camera_with_digest(
+def camera_with_sha256(
     connection: Connection, camera_id: str | None, sha256: str, in_path: bool = False
 ) -> Camera | None:
     """Do the same where only the secret's `digest_of` is known."""
@@ -164,7 +169,7 @@ def camera_with_digest(
     found = None
     for row in connection.execute(statement):
         if hmac.compare_digest(row.sha256, sha256):
-            found = _sending(row, sha256)
+            found = _sending(row, sha256, in_path)
     return found
 
 

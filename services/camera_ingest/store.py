@@ -135,7 +135,7 @@ def _ask_again(connection: Connection, camera: registry.Camera) -> None:
     """Raise CameraChanged unless what the camera's answer depends on is as it was when its body was let in."""
     if camera.secret is None:
         return
-    found = registry.camera_with_digest(connection, camera.camera_id, camera.secret)
+    found = registry.camera_with_sha256(connection, camera.camera_id, camera.secret)
     if found is None or found.always_200 != camera.always_200:
         raise CameraChanged
 

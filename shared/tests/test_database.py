@@ -350,3 +350,35 @@ def test_who_writes_while_another_does_shares_the_next_commit(
         gate.open()
         assert [one.result(20) for one in written] == list(range(8))
     assert sizes == [1, 8]
+
+
+def leave(_: object) -> None:
+    raise SystemExit("leaving")
+
+
+def test_the_writing_thread_outlives_whatever_a_change_raises(database: Database) -> None:
+    gate = Gate(database)
+    leaving, neighbour = database.submit(leave), database.submit(add(1))
+    gate.open()
+    for told in (leaving, neighbour):
+        with pytest.raises(RuntimeError, match="leaving"):
+            told.result(20)
+    assert database.submit(add(2)).result(20) == 2
+    assert identities(database) == [2]
+
+
+def test_who_writes_is_raised_what_ends_a_thread_and_another_can_write_then(database: Database) -> None:
+    with pytest.raises(SystemExit):
+        database.write(leave)
+    assert database.write(add(1)) == 1
+
+
+def test_all_are_told_an_outcome_though_telling_the_first_one_failed(database: Database) -> None:
+    gate = Gate(database)
+    first, second = database.submit(add(1)), database.submit(add(2))
+    first.add_done_callback(leave)
+    gate.open()
+    assert first.result(20) == 1
+    with pytest.raises(RuntimeError, match="leaving"):
+        second.result(20)
+    assert database.submit(add(3)).result(20) == 3

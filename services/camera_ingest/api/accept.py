@@ -28,6 +28,8 @@ from shared.problem import Problem, unavailable
 
 log = structlog.get_logger(__name__)
 
+WRONG_SECRET = (401, 429)  # here only `ask_again` raises them
+
 
 @dataclass(frozen=True)
 class Arrival:
@@ -54,7 +56,8 @@ class Accepted:
 async def accept(parts: Parts, request: Request, arrival: Arrival) -> Response:
     """Receive a frame and store it, and answer with its receipt.
 
-    A camera that takes nothing but 200 is answered so whatever came of it; the truth is counted, and is in the body.
+    A camera that takes nothing but 200 is answered so whatever came of it, as long as its secret is right; the truth is
+    counted, and is in the body. 401 and 429 of a secret that was revoked meanwhile are answered as what they are.
     """
     camera = arrival.camera
     try:
@@ -63,7 +66,7 @@ async def accept(parts: Parts, request: Request, arrival: Arrival) -> Response:
         metrics.FRAMES.labels(problem.slug).inc()
         # How it is to be answered may have changed since it was looked up; what writes no row does not ask again.
         parts.remembered.forget(camera.camera_id)
-        if not camera.always_200 or problem.status == 401:
+        if not camera.always_200 or problem.status in WRONG_SECRET:
             raise
         await _note_refusal(parts, camera, problem.slug)
         refused = problem.response()
@@ -102,7 +105,7 @@ async def _receive_and_store(parts: Parts, request: Request, arrival: Arrival) -
     parts.capacity.admit()
     with IncomingImage(parts.files, str(uuid_utils.uuid7())) as incoming:
         try:
-            await _receive(request, body, incoming, parts.settings.frame_bytes, parts.settings.body_deadline_s)
+            await _receive(parts, request, body, incoming)
             received_at, started = now(), time.perf_counter()
             event, unread = _event(body)
             camera = await _addressed(parts, arrival, event, unread, has_event=bool(body.event))
@@ -142,27 +145,28 @@ def _store(
     received_at: datetime,
 ) -> Accepted:
     """Make the photo durable, then its row; `captured_at` is what the header says. Raises OSError or Problem."""
-    photo, digest = _finish(incoming, parts.settings.frame_pixels)
-    zone = ZoneInfo(parts.settings.camera_timezone)
-    told = (
-        ("header", captured_at),
-        ("event", parse_event_time(event.time, zone)),
-        ("exif", parse_exif_time(photo.exif.time_original, photo.exif.offset_original, zone)),
-    )
-    source, captured_at = next(((source, time) for source, time in told if time is not None), (None, None))
-    frame = store.NewFrame(
-        receipt=incoming.receipt,
-        camera=camera,
-        frame_id=frame_id,
-        captured_at=captured_at,
-        captured_from=source,
-        received_at=received_at,
-        observed_at=observed_at(captured_at, received_at),
-        sha256=digest,
-        size=incoming.size,
-        photo=photo,
-    )
-    return _record(parts, incoming, frame)
+    with incoming:  # which is this thread's to the end, whatever becomes of the task that waits for it
+        photo, digest = _finish(incoming, parts.settings.frame_pixels)
+        zone = ZoneInfo(parts.settings.camera_timezone)
+        told = (
+            ("header", captured_at),
+            ("event", parse_event_time(event.time, zone)),
+            ("exif", parse_exif_time(photo.exif.time_original, photo.exif.offset_original, zone)),
+        )
+        source, captured_at = next(((source, time) for source, time in told if time is not None), (None, None))
+        frame = store.NewFrame(
+            receipt=incoming.receipt,
+            camera=camera,
+            frame_id=frame_id,
+            captured_at=captured_at,
+            captured_from=source,
+            received_at=received_at,
+            observed_at=observed_at(captured_at, received_at),
+            sha256=digest,
+            size=incoming.size,
+            photo=photo,
+        )
+        return _record(parts, incoming, frame)
 
 
 def _captured_at(header: str | None) -> datetime | None:
@@ -250,7 +254,8 @@ def _body(request: Request, *, named: bool) -> Body:
         raise _bad_body(error) from None
 
 
-async def _receive(request: Request, body: Body, incoming: IncomingImage, limit: int, deadline_s: float) -> None:
+async def _receive(parts: Parts, request: Request, body: Body, incoming: IncomingImage) -> None:
+    limit, deadline_s = parts.settings.frame_bytes, parts.settings.body_deadline_s
     size = 0
     try:
         async with asyncio.timeout(deadline_s):
@@ -260,7 +265,7 @@ async def _receive(request: Request, body: Body, incoming: IncomingImage, limit:
                 if size > limit + body.around or incoming.size + len(photo) > limit:
                     raise _too_large(limit)
                 if photo and incoming.add(photo):
-                    await run_in_threadpool(incoming.write)
+                    await to_thread.run_sync(_write, incoming, limiter=parts.putting)
         if size == 0:
             raise _empty()
         body.end()
@@ -280,6 +285,11 @@ async def _receive(request: Request, body: Body, incoming: IncomingImage, limit:
             f"The photo did not arrive within {deadline_s:g} s. Send it again, smaller if it happens often.",
             headers={"Connection": "close"},
         ) from None
+
+
+def _write(incoming: IncomingImage) -> None:
+    with incoming:  # as in _store: the deadline cancels too
+        incoming.write()
 
 
 def _finish(incoming: IncomingImage, most_pixels: int) -> tuple[Photo, str]:

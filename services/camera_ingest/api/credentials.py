@@ -175,7 +175,8 @@ async def sending_camera(camera_id: CameraId, request: Request, parts: Ingest) -
     camera = await _identified(parts, request, sent, camera_id)
     if camera.camera_id != camera_id:
         raise Problem(403, "forbidden", "These are the credentials of another camera. Put frames under its own id.")
-    parts.remembered.note(camera)
+    if camera.secret is not None:  # by an answer to a challenge no camera is found again
+        parts.remembered.note(camera)
     return camera
 
 
@@ -183,10 +184,15 @@ def ask_again(parts: Parts, camera: registry.Camera) -> registry.Camera:
     """Return a camera that was known by its secret as it is now. Raises Problem as `identify_camera` does."""
     assert camera.secret is not None
     with parts.database.read() as connection:
-        found = registry.camera_with_digest(connection, camera.camera_id, camera.secret)
+        found = registry.camera_with_sha256(connection, camera.camera_id, camera.secret, camera.in_path)
     if found is None:
         _count_wrong(parts, camera.camera_id)
-        raise Problem(401, "unauthorized", IN_HEADER, challenges=_challenges(parts, camera.camera_id, stale=False))
+        raise Problem(
+            401,
+            "unauthorized",
+            IN_PATH if camera.in_path else IN_HEADER,
+            challenges=_challenges(parts, camera.camera_id, stale=False),
+        )
     return found
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 from services.camera_ingest import metrics, registry
 from services.camera_ingest.bodies import AROUND_THE_PHOTO, EVENT_BYTES, MOST_HEADERS, MOST_PARTS, MultipartBody
 from services.camera_ingest.event import Event, parse_mac, read_event
+from services.camera_ingest.files import IncomingImage
 from services.camera_ingest.registry import Camera, camera_with_secret, digest_of, read_camera, uses_digest
 from services.camera_ingest.tests.conftest import MakeSettings
 from services.camera_ingest.tests.messages import FORM, alert, alert_json, alert_xml, message, part, picture
@@ -345,6 +346,28 @@ def test_a_secret_in_the_path_is_taken_only_where_that_is_switched_on_and_ends_w
     assert ingest.client.put(f"/v1/frames/{rotated}", content=photo(6)).status_code == 201
     choose(ingest, "c1", secret_in_path=False)
     assert ingest.client.put(f"/v1/frames/{rotated}", content=photo(7)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("path", "says"), [("/v1/frames/{}", "last part of this address"), ("/v1/frames", "id and secret")]
+)
+def test_a_secret_that_is_revoked_while_its_photo_comes_is_401_with_what_to_do_about_it(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch, path: str, says: str
+) -> None:
+    choose(ingest, "c1", secret_in_path=True)
+    make_durable = IncomingImage.make_durable
+
+    def revoke_meanwhile(incoming: IncomingImage) -> str:
+        ingest.parts.database.write(lambda connection: registry.keep_newest_secrets(connection, "c1", 0))
+        return make_durable(incoming)
+
+    monkeypatch.setattr(IncomingImage, "make_durable", revoke_meanwhile)
+    secret = ingest.secrets["c1"]
+    auth: Any = None if "{}" in path else ("c1", secret)
+    answer = ingest.client.put(path.format(secret), content=IMAGE, auth=auth)
+    assert answer.status_code == 401
+    assert says in answer.json()["detail"]
+    assert ingest.files() == set()
 
 
 def test_guessing_in_the_path_is_slowed_down_and_the_right_secret_always_passes(ingest: Ingest) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx
 import pytest
 
 from services.camera_ingest import registry, remembered
@@ -10,7 +11,9 @@ from services.camera_ingest.registry import Camera, digest_of
 from services.camera_ingest.remembered import Remembered
 from services.camera_ingest.tests.photos import photo
 from services.camera_ingest.tests.running import Ingest
+from services.camera_ingest.throttle import FAILURES
 from shared.database import now
+from shared.tokens import Role
 
 
 def test_a_camera_is_found_by_the_secret_that_it_was_known_by_alone() -> None:
@@ -53,6 +56,19 @@ def test_the_second_frame_asks_the_database_for_its_camera_no_more(
     assert ingest.put("third", photo(3), auth=None, headers=secret).status_code == 201
 
 
+def test_a_camera_that_answers_a_challenge_takes_no_other_s_place(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remembered, "REMEMBERED", 1)
+    ingest.make_camera("c2")
+    switched = {"space_id": "k1", "authentication": "digest"}
+    secret = ingest.client.put("/v1/cameras/c2", json=switched, headers=ingest.bearer(Role.ADMIN)).json()["secret"]
+    ingest.accept("first")
+    ingest.accept("second", photo(2), "c2", auth=httpx.DigestAuth("c2", secret))
+    monkeypatch.setattr(credentials, "identify_camera", None)
+    ingest.accept("third", photo(3))
+
+
 def test_a_wrong_secret_of_a_remembered_camera_is_401(ingest: Ingest) -> None:
     ingest.accept("first")
     assert ingest.put("second", photo(2), auth=("c1", "wrong")).status_code == 401
@@ -75,6 +91,21 @@ def test_a_secret_that_was_revoked_elsewhere_is_401_and_leaves_nothing(
         assert answer.headers["WWW-Authenticate"].startswith("Basic")
         assert answer.headers["Content-Type"] == "application/problem+json"
     assert (ingest.audit(), ingest.files()) == (before, files)
+
+
+@pytest.mark.parametrize("always_200", [False, True])
+def test_a_secret_that_was_revoked_elsewhere_is_never_answered_200_however_often_it_is_sent(
+    ingest: Ingest, always_200: bool
+) -> None:
+    change_elsewhere(ingest, always_200=always_200)
+    ingest.put("first")
+    for _ in range(FAILURES):
+        assert ingest.put("second", auth=("c1", "wrong")).status_code == 401
+    ingest.parts.database.write(lambda connection: registry.keep_newest_secrets(connection, "c1", 0))
+    answer = ingest.put("second", photo(2))
+    assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (429, "too-many-wrong-secrets")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert len(ingest.files()) == 1
 
 
 def test_a_camera_that_was_removed_elsewhere_is_401(ingest_on_each: Ingest) -> None:

@@ -361,6 +361,18 @@ def test_a_champion_that_ends_its_processes_again_and_again_is_left_alone(
     lineup.stop()
 
 
+def test_a_champion_that_can_not_be_found_is_looked_for_without_a_write(settings: Settings, database: Database) -> None:
+    database.write(lambda connection: store.add(connection, single("tiny", "9"), "tests", "a slip", now()))
+    lineup = Lineup(settings, database, Journal(database), candidates=True)
+    with pytest.raises(InvalidModelVersion, match="there is no"):
+        lineup.refresh()
+    with database.read() as connection:
+        assert connection.execute(leases.select()).all() == []
+    lineup.start()  # and goes on with what it has
+    assert lineup.champion.manifest.version == "1"
+    lineup.stop()
+
+
 def test_a_process_that_ends_in_good_order_counts_as_no_death(settings: Settings, database: Database) -> None:
     put_version(database, "2", tiny_graph())
     database.write(lambda connection: store.add(connection, single("tiny", "2"), "tests", "at once", now()))

@@ -21,6 +21,9 @@ LEASE = timedelta(seconds=10)
 STRIPES = 1024
 # Drawn once a process, so that two workers seldom wait for one row.
 STRIPE = secrets.randbelow(STRIPES)
+WHOLE = 1_000_000
+"""The stripe under which the classifier is told the sum of all: no process can draw it, so that what the version before
+told of single ones is not added to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,6 @@ def counts(connection: Connection, newest: int) -> list[dict[str, Any]]:
     which only grow as well, and are as few however many processes there ever were."""
     table = tables.variant_counts
     names = (table.c.revision, table.c.model, table.c.version, table.c.variant)
-    query = select(*names, func.sum(table.c.number).label("number"), literal(0).label("stripe"))
+    query = select(*names, func.sum(table.c.number).label("number"), literal(WHOLE).label("stripe"))
     query = query.group_by(*names).order_by(*(name.desc() for name in names)).limit(newest)
     return [{**row, "number": int(row["number"])} for row in connection.execute(query).mappings()]

@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from services.aggregation import tables
 from services.aggregation.courier import Courier
-from services.aggregation.deliveries import pending
+from services.aggregation.deliveries import STRIPES, WHOLE, pending
 from services.aggregation.domain import Label
 from services.aggregation.settings import Settings
 from services.aggregation.store import correct
@@ -116,3 +116,13 @@ def test_a_correction_that_is_taken_back_is_told_too_and_repeats_count_once(
         one.deliver()
     assert [body["corrections"][0]["label"] for body in classifier.told] == ["cat", None]
     assert classifier.told[0]["counted"][0]["number"] == 1
+
+
+def test_the_sum_of_all_is_told_by_a_stripe_that_no_process_draws(
+    database: Database, settings: Settings, record: Record
+) -> None:
+    record(result())
+    classifier = Classifier()
+    courier(database, settings, classifier).deliver()
+    assert [one["stripe"] for one in classifier.told[0]["counted"]] == [WHOLE]
+    assert WHOLE not in range(STRIPES)

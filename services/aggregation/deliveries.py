@@ -50,7 +50,7 @@ def claim(connection: Connection, now: datetime, limit: int) -> list[Delivery]:
     rows = connection.execute(
         select(table)
         .where(table.c.next_try_at <= now)
-        .order_by(table.c.next_try_at)
+        .order_by(table.c.said_at, table.c.receipt)
         .limit(limit)
         .with_for_update(skip_locked=True)
     ).all()

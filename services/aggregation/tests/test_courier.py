@@ -7,11 +7,11 @@ from typing import Any
 
 import httpx
 import uuid_utils
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
 from services.aggregation import tables
 from services.aggregation.courier import Courier
-from services.aggregation.deliveries import STRIPES, WHOLE, pending
+from services.aggregation.deliveries import LEASE, STRIPES, WHOLE, claim, enqueue, pending
 from services.aggregation.domain import Label
 from services.aggregation.settings import Settings
 from services.aggregation.store import correct
@@ -126,3 +126,17 @@ def test_the_sum_of_all_is_told_by_a_stripe_that_no_process_draws(
     courier(database, settings, classifier).deliver()
     assert [one["stripe"] for one in classifier.told[0]["counted"]] == [WHOLE]
     assert WHOLE not in range(STRIPES)
+
+
+def test_the_oldest_word_goes_first_also_when_it_was_tried_before(database: Database) -> None:
+    at = now()
+
+    def say_in_turn(connection: Connection) -> list[str]:
+        enqueue(connection, "first", "cat", "m", at - timedelta(minutes=2))
+        claim(connection, at, 1)  # and the one who took it died
+        for minute, receipt in enumerate(("b", "a")):
+            enqueue(connection, receipt, "cat", "m", at - timedelta(minutes=1 - minute))
+        later = at + 2 * LEASE
+        return [one.receipt for _ in range(3) for one in claim(connection, later, 1)]
+
+    assert database.write(say_in_turn) == ["first", "b", "a"]

@@ -18,6 +18,8 @@ from shared.database import EPOCH
 from shared.messages import EstimateResult, isoformat
 
 LEASE = timedelta(seconds=10)
+PAUSE = timedelta(hours=1)
+"""How long a word rests that the classifier refuses; a newer one on the same frame is told at once."""
 STRIPES = 1024
 # Drawn once a process, so that two workers seldom wait for one row.
 STRIPE = secrets.randbelow(STRIPES)
@@ -65,6 +67,14 @@ def delivered(connection: Connection, deliveries: Sequence[Delivery]) -> None:
     table = tables.deliveries
     for one in deliveries:
         connection.execute(delete(table).where(table.c.receipt == one.receipt, table.c.said_at == one.at))
+
+
+def postpone(connection: Connection, deliveries: Sequence[Delivery], until: datetime) -> None:
+    """Let words come due at `until`, unless a newer one came meanwhile."""
+    table = tables.deliveries
+    for one in deliveries:
+        this = (table.c.receipt == one.receipt, table.c.said_at == one.at)
+        connection.execute(update(table).where(*this).values(next_try_at=until))
 
 
 def pending(connection: Connection) -> int:

@@ -7,9 +7,18 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.aggregation import metrics
-from services.aggregation.deliveries import claim, counts, delivered, described, pending
+from services.aggregation.deliveries import (
+    PAUSE,
+    Delivery,
+    claim,
+    counts,
+    delivered,
+    described,
+    pending,
+    postpone,
+)
 from services.aggregation.settings import Settings
-from shared.database import Database, clock
+from shared.database import EPOCH, Database, clock
 from shared.problem import Problem
 from shared.tokens import ServiceToken, Signer
 
@@ -18,6 +27,7 @@ log = structlog.get_logger(__name__)
 BULK = 200
 EVERY_S = 1.0
 LONGEST_WAIT_S = 30.0
+REFUSED_FOR_CONTENT = (400, 413, 422)
 
 
 class Courier:
@@ -33,6 +43,7 @@ class Courier:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
         self._failures = 0
+        self._bulk = BULK
         self._told: dict[tuple[object, ...], int] = {}
 
     def start(self) -> None:
@@ -73,19 +84,39 @@ class Courier:
 
     def _deliver_some(self) -> bool:
         """Deliver one bulk, if there is something new; return whether there may be more."""
-        some = self._database.write(lambda connection: claim(connection, clock(connection), BULK))
+        some = self._database.write(lambda connection: claim(connection, clock(connection), self._bulk))
         with self._database.read() as connection:
             corrections = described(connection, some)
             numbers = counts(connection, BULK)
+        if self._bulk == 1 and some:
+            numbers = []  # so that it is this one's fault if it is refused
         fresh = [one for one in numbers if self._told.get(_key(one)) != one["number"]]
         if corrections or fresh:
             body = {"corrections": corrections, "counted": fresh}
-            self._client.post(self._url, json=body, headers=self._token.header()).raise_for_status()
-            self._told = {_key(one): one["number"] for one in numbers}
+            try:
+                self._client.post(self._url, json=body, headers=self._token.header()).raise_for_status()
+            except httpx.HTTPStatusError as error:
+                if not (some and error.response.status_code in REFUSED_FOR_CONTENT):
+                    raise
+                self._isolate(some, error)
+                return True
+            if numbers:
+                self._told = {_key(one): one["number"] for one in numbers}
             metrics.DELIVERED.labels("delivered").inc(len(corrections))
         if some:
             self._database.write(lambda connection: delivered(connection, some))
-        return len(some) == BULK
+        went_one_by_one, self._bulk = self._bulk == 1, BULK
+        return went_one_by_one or len(some) == BULK
+
+    def _isolate(self, some: list[Delivery], error: httpx.HTTPStatusError) -> None:
+        """The classifier refuses what a bulk says: go on one by one, and let the one that is at fault rest."""
+        if self._bulk > 1:
+            self._bulk = 1
+            self._database.write(lambda connection: postpone(connection, some, EPOCH))
+            return
+        self._database.write(lambda connection: postpone(connection, some, clock(connection) + PAUSE))
+        metrics.DELIVERED.labels("refused").inc()
+        log.error("the classifier refuses a correction", receipt=some[0].receipt, status=error.response.status_code)
 
 
 def _key(one: dict[str, object]) -> tuple[object, ...]:

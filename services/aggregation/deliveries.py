@@ -18,9 +18,14 @@ from shared.database import EPOCH
 from shared.messages import EstimateResult, isoformat
 
 LEASE = timedelta(seconds=10)
+PAUSE = timedelta(hours=1)
+"""How long a word rests that the classifier refuses; a newer one on the same frame is told at once."""
 STRIPES = 1024
 # Drawn once a process, so that two workers seldom wait for one row.
 STRIPE = secrets.randbelow(STRIPES)
+WHOLE = 1_000_000
+"""The stripe under which the classifier is told the sum of all: no process can draw it, so that what the version before
+told of single ones is not added to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ def claim(connection: Connection, now: datetime, limit: int) -> list[Delivery]:
     rows = connection.execute(
         select(table)
         .where(table.c.next_try_at <= now)
-        .order_by(table.c.next_try_at)
+        .order_by(table.c.said_at, table.c.receipt)
         .limit(limit)
         .with_for_update(skip_locked=True)
     ).all()
@@ -62,6 +67,14 @@ def delivered(connection: Connection, deliveries: Sequence[Delivery]) -> None:
     table = tables.deliveries
     for one in deliveries:
         connection.execute(delete(table).where(table.c.receipt == one.receipt, table.c.said_at == one.at))
+
+
+def postpone(connection: Connection, deliveries: Sequence[Delivery], until: datetime) -> None:
+    """Let words come due at `until`, unless a newer one came meanwhile."""
+    table = tables.deliveries
+    for one in deliveries:
+        this = (table.c.receipt == one.receipt, table.c.said_at == one.at)
+        connection.execute(update(table).where(*this).values(next_try_at=until))
 
 
 def pending(connection: Connection) -> int:
@@ -115,6 +128,6 @@ def counts(connection: Connection, newest: int) -> list[dict[str, Any]]:
     which only grow as well, and are as few however many processes there ever were."""
     table = tables.variant_counts
     names = (table.c.revision, table.c.model, table.c.version, table.c.variant)
-    query = select(*names, func.sum(table.c.number).label("number"), literal(0).label("stripe"))
+    query = select(*names, func.sum(table.c.number).label("number"), literal(WHOLE).label("stripe"))
     query = query.group_by(*names).order_by(*(name.desc() for name in names)).limit(newest)
     return [{**row, "number": int(row["number"])} for row in connection.execute(query).mappings()]

@@ -96,7 +96,8 @@ class Settings(ServiceSettings):
         1.0,
         gt=0,
         le=30,
-        description="A candidate that is silent for so long is late; its frames go to the champion.",
+        description="A candidate that is silent for so long, and three times as long as the champion takes, is late; "
+        "its frames go to the champion.",
     )
     candidate_memory_bytes: int = Field(
         2_000_000_000, ge=500_000_000, description="Address space of a candidate's process, and of one that is proven."

@@ -122,7 +122,7 @@ latencies = Table(
     Column("number", BigInteger, nullable=False),
 )
 
-# What aggregation says it has counted, its writers added up; `stripe` would tell them apart.
+# What aggregation says it has counted, its writers added up; an earlier version of it tells them apart, by `stripe`.
 counted = Table(
     "counted",
     metadata,

@@ -8,12 +8,14 @@ from typing import Any, NoReturn
 import jsonschema
 import pytest
 
+from services.aggregation import deliveries
 from services.aggregation.settings import Settings as AggregationSettings
 from services.aggregation.worker import MIGRATIONS, record_estimates
 from services.image_classifier.classify import Tools, classify_frames
 from services.image_classifier.decode import decode
 from services.image_classifier.images import FetchFailed
 from services.image_classifier.model_version import ModelVersion
+from services.image_classifier.rollout import store
 from services.image_classifier.rollout.lineup import alone
 from services.image_classifier.tests.tiny_model import write_tiny_model
 from shared.database import Database, migrate
@@ -30,6 +32,10 @@ def test_the_contract_in_the_repository_is_current(path: str) -> None:
     assert committed is not None, f"{path} is missing: run `make contracts`"
     assert problems(path, committed, NOW[path]) == [], "others rely on what this changes"
     assert committed == NOW[path], f"{path} is older than the code: run `make contracts`"
+
+
+def test_aggregation_tells_the_sum_of_all_by_the_stripe_that_the_classifier_reads_alone() -> None:
+    assert deliveries.WHOLE == store.WHOLE
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: f"{path.parent.name}/{path.stem}")

@@ -6,12 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+import pytest
 import uuid_utils
-from sqlalchemy import update
+from sqlalchemy import Connection, select, update
 
 from services.aggregation import tables
-from services.aggregation.courier import Courier
-from services.aggregation.deliveries import pending
+from services.aggregation.courier import EVERY_S, Courier
+from services.aggregation.deliveries import LEASE, STRIPES, WHOLE, claim, enqueue, pending
 from services.aggregation.domain import Label
 from services.aggregation.settings import Settings
 from services.aggregation.store import correct
@@ -116,3 +117,85 @@ def test_a_correction_that_is_taken_back_is_told_too_and_repeats_count_once(
         one.deliver()
     assert [body["corrections"][0]["label"] for body in classifier.told] == ["cat", None]
     assert classifier.told[0]["counted"][0]["number"] == 1
+
+
+def test_the_sum_of_all_is_told_by_a_stripe_that_no_process_draws(
+    database: Database, settings: Settings, record: Record
+) -> None:
+    record(result())
+    classifier = Classifier()
+    courier(database, settings, classifier).deliver()
+    assert [one["stripe"] for one in classifier.told[0]["counted"]] == [WHOLE]
+    assert WHOLE not in range(STRIPES)
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_correction_that_the_classifier_refuses_holds_up_no_other_and_rests_until_it_changes(
+    database: Database, settings: Settings, record: Record, status: int
+) -> None:
+    frames = [result(cat=0.9) for _ in range(5)]
+    record(*frames)
+    bad = frames[2]["receipt"]
+    for frame in frames:
+        say(database, settings, frame["receipt"], Label.DOG)
+    classifier = Classifier()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        told = {one["receipt"]: one["label"] for one in json.loads(request.content)["corrections"]}
+        return httpx.Response(status) if told.get(bad) == "dog" else classifier(request)
+
+    one = courier(database, settings, answer)
+    assert one.deliver() == EVERY_S
+    told = [correction["receipt"] for body in classifier.told for correction in body["corrections"]]
+    assert told == [frame["receipt"] for frame in frames if frame["receipt"] != bad]
+    assert [counted["number"] for body in classifier.told for counted in body["counted"]] == [5]
+    with database.read() as connection:
+        assert pending(connection) == 1
+        assert connection.execute(select(tables.deliveries.c.next_try_at)).scalar_one() > now() + timedelta(minutes=50)
+    say(database, settings, bad, Label.CAT)
+    assert one.deliver() == EVERY_S
+    assert [(one["receipt"], one["label"]) for one in classifier.told[-1]["corrections"]] == [(bad, "cat")]
+    with database.read() as connection:
+        assert pending(connection) == 0
+
+
+@pytest.mark.parametrize("status", [401, 404, 429, 500, 503])
+def test_a_refusal_that_is_not_about_the_content_keeps_every_correction(
+    database: Database, settings: Settings, record: Record, status: int
+) -> None:
+    frame = result()
+    record(frame)
+    say(database, settings, frame["receipt"], Label.DOG)
+    assert courier(database, settings, lambda _: httpx.Response(status)).deliver() > EVERY_S
+    with database.read() as connection:
+        assert pending(connection) == 1
+
+
+def test_sums_that_the_classifier_refuses_are_no_corrections_fault(
+    database: Database, settings: Settings, record: Record
+) -> None:
+    frames = [result() for _ in range(3)]
+    record(*frames)
+    for frame in frames:
+        say(database, settings, frame["receipt"], Label.DOG)
+    classifier = Classifier()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(422) if json.loads(request.content)["counted"] else classifier(request)
+
+    assert courier(database, settings, answer).deliver() > EVERY_S
+    assert sum(len(body["corrections"]) for body in classifier.told) == 3
+
+
+def test_the_oldest_word_goes_first_also_when_it_was_tried_before(database: Database) -> None:
+    at = now()
+
+    def say_in_turn(connection: Connection) -> list[str]:
+        enqueue(connection, "first", "cat", "m", at - timedelta(minutes=2))
+        claim(connection, at, 1)  # and the one who took it died
+        for minute, receipt in enumerate(("b", "a")):
+            enqueue(connection, receipt, "cat", "m", at - timedelta(minutes=1 - minute))
+        later = at + 2 * LEASE
+        return [one.receipt for _ in range(3) for one in claim(connection, later, 1)]
+
+    assert database.write(say_in_turn) == ["first", "b", "a"]

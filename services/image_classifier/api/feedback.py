@@ -17,6 +17,7 @@ from services.image_classifier.api.problems import problems
 from services.image_classifier.images import FetchFailed
 from services.image_classifier.rollout import feedback
 from services.image_classifier.rollout.export import Fetch, path_of, tarred
+from services.image_classifier.rollout.store import WHOLE
 from shared.auth import Aggregation, Viewer
 from shared.database import EPOCH, microseconds, now
 from shared.messages import Identifier, Probability, Receipt, isoformat
@@ -70,13 +71,17 @@ class CorrectionOfFrame(BaseModel):
 
 
 class Counted(BaseModel):
-    """How many estimates of a version one writer of aggregation has counted since ever; numbers only grow."""
+    """How many estimates of a version aggregation has counted since ever; numbers only grow.
+
+    `stripe` is 1000000 for all its processes together, and lower for one of them, as earlier versions tell it: where
+    the whole is told, the parts do not count.
+    """
 
     revision: Annotated[int, Field(ge=0, le=2**31 - 1)]
     model: Identifier
     version: Identifier
     variant: Identifier
-    stripe: Annotated[int, Field(ge=0, le=1_000_000)]
+    stripe: Annotated[int, Field(ge=0, le=WHOLE)]
     number: Annotated[int, Field(ge=0)]
 
 

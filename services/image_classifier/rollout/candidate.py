@@ -48,6 +48,9 @@ class Candidate:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="candidate")
         self._starting: Future[None] | None = None
         self._asked: Asked | None = None
+        self._before: tuple[Asked | None, float] = None, 0.0
+        self.due = 0.0
+        """When it must have done all that it was asked, by the monotonic clock."""
 
     def keep_up(self) -> None:
         """Begin to start its process if it is down and has rested; does not wait."""
@@ -95,13 +98,26 @@ class Candidate:
         return self._asked is not None and not self._asked.done()
 
     def ask(self, pictures: Sequence[Picture], deadline_s: float) -> Asked:
-        """Begin to ask it, once it has done what it is at; the future raises Late, Failed or Down."""
+        """Begin to ask it, once it has done what it is at; the future raises Late, Failed or Down.
+
+        Its time runs from when it begins, so `due` is later by what is left for what it is at.
+        """
+        self._before = self._asked, self.due
+        begins = max(time.monotonic(), self.due) if self.busy else time.monotonic()
         try:
             self._asked = self._thread.submit(self._predict, list(pictures), deadline_s)
         except RuntimeError as error:  # it was closed since this chunk began: another revision is in force
             self._asked = Future()
             self._asked.set_exception(Down(str(error)))
+        self.due = begins + deadline_s
         return self._asked
+
+    def withdraw(self) -> bool:
+        """Take back what it was asked last, as if it never had been; return False if it has begun with it."""
+        if self._asked is None or not self._asked.cancel():
+            return False
+        self._asked, self.due = self._before
+        return True
 
     def _predict(self, pictures: Sequence[Picture], deadline_s: float) -> tuple[list[Prediction], float]:
         version = self._version

@@ -141,10 +141,15 @@ class Lineup:
         for loaded in (self.now.champion, self._default):
             if (loaded.manifest.name, loaded.manifest.version) == variant.key:
                 return loaded
-        if not self._database.write(lambda c: probation.begin(c, rollout.revision, self._process, clock(c))):
-            raise InvalidModelVersion(f"{variant.model}/{variant.version} has ended {probation.DEATHS} processes")
-        self._young = rollout.revision, time.monotonic() + probation.YOUNG.total_seconds()
+        left_alone = InvalidModelVersion(f"{variant.model}/{variant.version} has ended {probation.DEATHS} processes")
+        # This comes again at each look as long as it fails: it reads little before it reads a graph, and writes last.
+        with self._database.read() as connection:
+            if probation.failed(connection, rollout.revision, clock(connection)):
+                raise left_alone
         manifest, graph = self._stored(variant)
+        if not self._database.write(lambda c: probation.begin(c, rollout.revision, self._process, clock(c))):
+            raise left_alone
+        self._young = rollout.revision, time.monotonic() + probation.YOUNG.total_seconds()
         return ModelVersion.from_graph(manifest, graph, self._settings.threads)
 
     def _outlived(self, revision: int) -> None:

@@ -16,13 +16,19 @@ YOUNG = timedelta(minutes=3)
 DEATHS = 5
 
 
+def failed(connection: Connection, revision: int, at: datetime) -> bool:
+    """Return whether too many processes have died of the champion of a revision."""
+    ours = leases.c.name.startswith(f"start:{revision}:")
+    deaths = connection.execute(select(func.count()).where(ours, leases.c.until < at)).scalar_one()
+    return deaths >= DEATHS
+
+
 def begin(connection: Connection, revision: int, process: str, at: datetime) -> bool:
     """Say that a process takes the champion of a revision in; return False if too many have died of it."""
     marks = leases.c.name.startswith("start:")
     ours = leases.c.name.startswith(f"start:{revision}:")
     connection.execute(delete(leases).where(marks, ~ours))
-    deaths = connection.execute(select(func.count()).where(ours, leases.c.until < at)).scalar_one()
-    if deaths >= DEATHS:
+    if failed(connection, revision, at):
         return False
     connection.execute(delete(leases).where(leases.c.name == _name(revision, process)))
     row = {"name": _name(revision, process), "holder": process, "until": at + YOUNG}

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import wait
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,6 +22,8 @@ PATIENCE = 3
 """How many times as long as the champion a candidate may take for a frame before it is late, if that is longer than its
 deadline: on a machine that is slow for all, no candidate is to blame."""
 LONGEST_S = 20.0
+"""The most that this makes of its time, and that a chunk waits for all its candidates after the champion has answered:
+what a worker does with a chunk has an end (`task_deadline_s`), and fetching takes its part of that."""
 
 Predict = Callable[[ModelVersion, Sequence[Picture]], list[Prediction | Exception]]
 Said = Mapping[str, Prediction | Exception]
@@ -86,16 +89,21 @@ def answer(
         if shot.choice.served == champion:
             answers[shot.receipt] = Answer(trusted[shot.receipt], champion, now.champion.manifest)
         _note(entry, now, shot, champion, trusted[shot.receipt], seconds, at)
-    for key, (future, theirs, patience_s) in asked.items():
+    until = time.monotonic() + LONGEST_S
+    for key, (future, theirs) in asked.items():
         served = [shot for shot in theirs if shot.choice.served.key == key]
         candidate = now.candidates[key]
         if future is None:
             continue
-        if not served:
+        if served:
+            wait([future], max(0.0, min(until, candidate.due) - time.monotonic()))
+            if not future.done() and candidate.withdraw():
+                continue
+        if not served or not future.done():
+            # What it does once nobody waits for it is still evidence. Whether it is late, its own clock says.
             future.add_done_callback(_later(now, candidate, theirs, trusted, at, record))
             continue
-        # Longer than its deadline only if it has to end something else first, whatever that is.
-        said = _heard(entry, now, candidate, future, theirs, trusted, at, wait_s=2 * patience_s)
+        said = _heard(entry, now, candidate, future, theirs, trusted, at, in_time=True)
         for shot in served:
             found = said.get(shot.receipt)
             if isinstance(found, Prediction):
@@ -118,7 +126,7 @@ def answer(
 
 def _ask(
     candidate: Candidate, shots: Sequence[Shot], deadline_s: float, now: InForce
-) -> tuple[Asked | None, list[Shot], float]:
+) -> tuple[Asked | None, list[Shot]]:
     """Begin to ask a candidate about its frames, for some seconds at most; None for the future if it is not asked."""
     key = candidate.variant.key
     theirs = [shot for shot in shots if key in {one.key for one in (shot.choice.served, *shot.choice.shadows)}]
@@ -127,10 +135,10 @@ def _ask(
         theirs = [shot for shot in theirs if shot.choice.served.key == key]
     if not theirs or candidate.away:
         # One that starts is not asked and not blamed: the champion serves its frames.
-        return None, [], 0.0
+        return None, []
     patience_s = max(deadline_s, min(LONGEST_S, PATIENCE * candidate.champions_pace_s * len(theirs)))
     size = candidate.manifest.input_size
-    return candidate.ask([shot.pictures[size] for shot in theirs], patience_s), theirs, patience_s
+    return candidate.ask([shot.pictures[size] for shot in theirs], patience_s), theirs
 
 
 def _ask_champion(
@@ -148,11 +156,13 @@ def _heard(
     shots: Sequence[Shot],
     trusted: Said,
     at: datetime,
-    wait_s: float | None = None,
+    *,
+    in_time: bool,
 ) -> dict[str, Prediction | Exception]:
-    """Wait for a candidate, write down what it did, and return what it says of each frame; nothing if it is down."""
+    """Write down what a candidate did, in time to serve or not, and return what it says of each frame; nothing if it is
+    down."""
     try:
-        predictions, seconds = future.result(wait_s)
+        predictions, seconds = future.result()
         said: dict[str, Prediction | Exception] = {
             shot.receipt: one for shot, one in zip(shots, predictions, strict=True)
         }
@@ -169,12 +179,11 @@ def _heard(
             error=str(error)[:200],
             frames=len(shots),
         )
-        late = isinstance(error, TimeoutError)
-        said = {shot.receipt: Late("it is still busy") if late else error for shot in shots}
+        said = {shot.receipt: error for shot in shots}
         took = None
         entry.called(now.rollout.revision, candidate.variant, None)
     for shot in shots:
-        _note(entry, now, shot, candidate.variant, said[shot.receipt], took, at, trusted)
+        _note(entry, now, shot, candidate.variant, said[shot.receipt], took, at, trusted, in_time=in_time)
     return said
 
 
@@ -190,7 +199,7 @@ def _later(
         if future.cancelled():
             return
         entry = Entry()
-        _heard(entry, now, candidate, future, shots, trusted, at)
+        _heard(entry, now, candidate, future, shots, trusted, at, in_time=False)
         record(entry)
 
     return done
@@ -206,11 +215,12 @@ def _note(
     at: datetime,
     trusted: Said | None = None,
     fallback: bool = False,
+    in_time: bool = True,
 ) -> None:
     """Write down what one variant did with one frame."""
     prediction = said if isinstance(said, Prediction) else None
     outcome = "late" if isinstance(said, Late) else "error" if prediction is None else "fallback" if fallback else "ok"
-    served = fallback or (shot.choice.served.key == variant.key and prediction is not None)
+    served = fallback or (in_time and shot.choice.served.key == variant.key and prediction is not None)
     champion = trusted.get(shot.receipt) if trusted is not None else None
     revision = now.rollout.revision
     entry.decided(

@@ -4,6 +4,7 @@ Each function runs inside one transaction and takes the connection first.
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -18,6 +19,9 @@ from services.image_classifier.rollout.domain import Bandit, Canary, Role, Rollo
 from services.image_classifier.rollout.verdicts import Seen
 
 PRUNED_AT_ONCE = 5000
+WHOLE = 1_000_000
+"""The stripe under which aggregation tells the sum of all its processes; those of single ones, which an earlier version
+of it tells, are lower."""
 REVISIONS = 1000
 """How many are kept: a person's and a canary's of years."""
 
@@ -176,13 +180,24 @@ def seen(connection: Connection, rollout: Rollout, *, whole: bool) -> dict[tuple
         bins = dict(one.latencies)
         bins[row["bin"]] = bins.get(row["bin"], 0) + row["number"]
         found[key] = replace(one, latencies=bins)
-    c = tables.counted
-    numbers = select(c.c.model, c.c.version, func.sum(c.c.number)).where(c.c.revision.in_(chosen))
-    for model, version, number in connection.execute(numbers.group_by(c.c.model, c.c.version)):
-        found[model, version] = replace(found.get((model, version), Seen()), counted=int(number))
+    for key, number in _counted(connection, chosen).items():
+        found[key] = replace(found.get(key, Seen()), counted=number)
     for key, cameras in judged(connection, revisions).items():
         correct, corrections = (sum(numbers) for numbers in zip(*cameras, strict=True))
         found[key] = replace(found.get(key, Seen()), correct=correct, corrections=corrections, by_camera=tuple(cameras))
+    return found
+
+
+def _counted(connection: Connection, revisions: Sequence[int]) -> Counter[tuple[str, str]]:
+    """Return how many estimates of each version were counted: by the sum of all, where it was told, which has what
+    single processes told as well."""
+    t = tables.counted
+    names = (t.c.revision, t.c.model, t.c.version, t.c.variant)
+    whole = func.max(case((t.c.stripe == WHOLE, t.c.number)))
+    query = select(t.c.model, t.c.version, func.coalesce(whole, func.sum(t.c.number)))
+    found: Counter[tuple[str, str]] = Counter()
+    for model, version, number in connection.execute(query.where(t.c.revision.in_(revisions)).group_by(*names)):
+        found[model, version] += int(number)
     return found
 
 

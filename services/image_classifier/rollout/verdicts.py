@@ -66,6 +66,9 @@ def judge_canary(rules: Canary, stage: int, age_s: float, champion: Seen, candid
     broken = _broken_rail(rules, champion, candidate)
     if broken:
         return Verdict("roll_back", broken)
+    if candidate.decisions and not candidate.calls:
+        # Workers of a version before calls were counted: their failures are told by frame, and weigh nothing above.
+        return Verdict("wait", f"Of {candidate.decisions} frames no call is told: its workers are of an older version.")
     frames = min(candidate.decisions, candidate.compared) if rules.shadow_share > 0 else candidate.decisions
     if age_s < rules.bake_s:
         return Verdict("wait", f"It bakes for {rules.bake_s - age_s:.0f} s more; {frames} frames are compared.")

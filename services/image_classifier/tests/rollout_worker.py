@@ -74,7 +74,8 @@ class Worker:
         shots = [Shot(receipt, "c1", choose(now_, "c1", receipt), {SIZE: CAT}) for receipt in receipts]
         answers = answer(now_, shots, predict_each, now(), deadline_s, self.journal.add)
         if until_heard:
-            wait([one._asked for one in now_.candidates.values() if one._asked], timeout=60)
+            # What is written of an answer that nobody waits for is written by its thread, before it does anything else.
+            wait([one._thread.submit(int) for one in now_.candidates.values()], timeout=60)
         self.journal.flush()
         self.database.write(lambda connection: None)
         return [answers[receipt] for receipt in receipts]

@@ -4,6 +4,8 @@ import hashlib
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from services.image_classifier.model_version import (
 )
 from services.image_classifier.tests.tiny_model import SIZE, external_graph, slow_graph, tiny_graph, write_tiny_model
 from services.image_classifier.versions.framing import Ended, receive, send
-from services.image_classifier.versions.isolated import ANSWER_BYTES, Failed, IsolatedVersion, Late, prove
+from services.image_classifier.versions.isolated import ANSWER_BYTES, ROOT, Failed, IsolatedVersion, Late, prove
 
 MEMORY = 2_000_000_000
 PICTURES = [
@@ -118,6 +120,19 @@ def test_its_process_is_the_first_that_goes_when_memory_runs_out(tmp_path: Path)
     version = IsolatedVersion(read_manifest(folder), MEMORY).load(read_graph(folder), 60)
     assert Path(f"/proc/{version._process.pid}/oom_score_adj").read_text() == "1000\n"
     version.close()
+
+
+def test_where_the_kernel_can_not_be_told_so_the_limits_hold_all_the_same() -> None:
+    script = (
+        "import pathlib, resource\n"
+        "from services.image_classifier.versions import child\n"
+        "def refuse(*_, **__): raise PermissionError\n"
+        "pathlib.Path.write_text = refuse\n"
+        f"child.limit({MEMORY}, 0)\n"
+        "print(resource.getrlimit(resource.RLIMIT_AS)[1], resource.getrlimit(resource.RLIMIT_FSIZE)[1])"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.stdout.split() == [str(MEMORY), "0"], ran.stderr
 
 
 def test_a_proven_version_says_how_long_a_frame_takes(tmp_path: Path) -> None:

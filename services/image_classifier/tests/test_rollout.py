@@ -192,6 +192,23 @@ async def test_feedback_is_taken_once_revised_and_exported(
     assert ([item["path"] for item in rest["items"]], rest["next"]) == (["dog/r3.jpg"], None)
 
 
+def test_what_was_counted_is_not_counted_twice_while_one_aggregation_tells_parts_and_the_next_the_whole(
+    worker: Worker, database: Database
+) -> None:
+    row = {"revision": 0, "model": "tiny", "version": "1", "variant": "champion"}
+
+    def told(*stripes: tuple[int, int]) -> int:
+        rows = [row | {"stripe": stripe, "number": number} for stripe, number in stripes]
+        database.write(lambda connection: feedback.take(connection, [], rows))
+        with database.read() as connection:
+            return store.seen(connection, single("tiny", "1"), whole=True)["tiny", "1"].counted
+
+    assert told((0, 40), (77, 60)) == 100
+    assert told((store.WHOLE, 110)) == 110
+    assert told((77, 75)) == 110  # the old one has not ended yet; the new one has read that too, or will
+    assert told((store.WHOLE, 120)) == 120
+
+
 def _has_decided(worker: Worker, number: int) -> bool:
     seen = worker.seen()
     return "2" in seen and seen["2"].decisions >= number

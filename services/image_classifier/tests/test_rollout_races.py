@@ -2,7 +2,8 @@
 
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -11,23 +12,28 @@ from typing import Any
 
 import httpx
 import pytest
+import uuid_utils
 
 import shared.database
 from services.image_classifier.api import rollout as rollout_api
+from services.image_classifier.classify import predict_each
+from services.image_classifier.decode import Picture
+from services.image_classifier.domain import Label, Probabilities, Quality
 from services.image_classifier.leases import hold_lease
 from services.image_classifier.main import create_app
-from services.image_classifier.model_version import InvalidModelVersion, Manifest
-from services.image_classifier.rollout import probation, store
+from services.image_classifier.model_version import InvalidModelVersion, Manifest, Prediction
+from services.image_classifier.rollout import probation, serving, store
 from services.image_classifier.rollout.controller import LEASE, Controller
-from services.image_classifier.rollout.domain import Canary, Rollout, Strategy, single
+from services.image_classifier.rollout.domain import Canary, Choice, Rollout, Strategy, single
 from services.image_classifier.rollout.journal import Journal
 from services.image_classifier.rollout.lineup import Lineup
+from services.image_classifier.rollout.serving import Shot, answer
 from services.image_classifier.settings import Settings
 from services.image_classifier.tables import leases
-from services.image_classifier.tests.rollout_worker import AT, CHAMPION, Worker, put_version
-from services.image_classifier.tests.tiny_model import slow_graph, tiny_graph, tiny_manifest
+from services.image_classifier.tests.rollout_worker import AT, CAT, CHAMPION, Worker, put_version
+from services.image_classifier.tests.tiny_model import SIZE, slow_graph, tiny_graph, tiny_manifest
 from services.image_classifier.versions import store as versions
-from services.image_classifier.versions.isolated import IsolatedVersion
+from services.image_classifier.versions.isolated import IsolatedVersion, Late
 from services.image_classifier.versions.store import State
 from shared.database import Database, now
 from shared.testing import TokenFor, wait_until
@@ -102,7 +108,9 @@ def test_one_that_can_not_start_is_blamed_and_goes_back(
     assert "3 of 3 calls failed" in worker.newest().reason
 
 
-def test_a_candidate_whose_thread_stands_still_holds_nobody_up(worker: Worker, database: Database) -> None:
+def test_a_candidate_whose_thread_stands_still_holds_nobody_up_and_is_not_asked(
+    worker: Worker, database: Database
+) -> None:
     candidate = put_version(database, "2", tiny_graph())
     worker.put(Rollout(0, 0, Strategy.AB, (replace(CHAMPION, weight=0.0), candidate)))
     (running,) = worker.lineup.now.candidates.values()
@@ -117,7 +125,89 @@ def test_a_candidate_whose_thread_stands_still_holds_nobody_up(worker: Worker, d
     threading.Thread(target=work, daemon=True).start()
     assert done.wait(30)
     go.set()
-    assert worker.seen()["2"].failed_calls == 1
+    assert "2" not in worker.seen()
+
+
+class Graph:
+    """Stands for what candidates compute: `frames` of each call that began, which ends when `go` is set."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.frames: list[int] = []
+
+    def predict(self, pictures: Sequence[Picture], deadline_s: float) -> tuple[list[Prediction], float]:
+        self.frames.append(len(pictures))
+        if not self.go.wait(min(60, deadline_s)):
+            raise Late("no answer in time")
+        return [Prediction(Probabilities(cat=0.9, dog=0.1), Label.CAT, Quality.OK)] * len(pictures), 0.01
+
+
+@pytest.fixture
+def graph(monkeypatch: pytest.MonkeyPatch) -> Iterator[Graph]:
+    graph = Graph()
+    monkeypatch.setattr(IsolatedVersion, "predict", lambda _, *asked: graph.predict(*asked))
+    yield graph
+    graph.go.set()
+
+
+def ask(worker: Worker, choice: Choice, frames: int, deadline_s: float) -> set[str]:
+    """Have frames looked at by whom `choice` names; return the versions that served them."""
+    shots = [Shot(str(uuid_utils.uuid7()), "c1", choice, {SIZE: CAT}) for _ in range(frames)]
+    answers = answer(worker.lineup.now, shots, predict_each, now(), deadline_s, worker.journal.add)
+    return {one.variant.version for one in answers.values()}
+
+
+def test_a_served_frame_waits_for_a_shadow_as_long_as_that_may_take(
+    worker: Worker, database: Database, graph: Graph
+) -> None:
+    candidate = put_version(database, "2", tiny_graph())
+    worker.put(Rollout(0, 0, Strategy.CANARY, (CHAMPION, candidate)))
+    (running,) = worker.lineup.now.candidates.values()
+    running.champions_pace_s = 1.0  # so sixteen frames may take twenty seconds, and one three
+    assert ask(worker, Choice(CHAMPION, 0.9, (candidate,)), 16, 0.1) == {"1"}
+    running.champions_pace_s = 0.1  # by the old rule a frame would be waited for 0.6 s
+    threading.Timer(1.5, graph.go.set).start()
+    assert ask(worker, Choice(candidate, 0.1), 1, 0.1) == {"2"}
+    seen = worker.seen()["2"]
+    assert (seen.calls, seen.failed_calls, seen.served, seen.decisions) == (2, 0, 1, 17)
+
+
+def test_what_a_candidate_does_not_come_to_is_not_computed_for_nobody_nor_held_against_it(
+    worker: Worker, database: Database, graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "LONGEST_S", 0.2)
+    candidate = put_version(database, "2", tiny_graph())
+    worker.put(Rollout(0, 0, Strategy.CANARY, (CHAMPION, candidate)))
+    assert ask(worker, Choice(CHAMPION, 0.9, (candidate,)), 16, 30) == {"1"}
+    for _ in range(3):
+        assert ask(worker, Choice(candidate, 0.1), 2, 30) == {"1"}
+        assert ask(worker, Choice(CHAMPION, 0.9, (candidate,)), 16, 30) == {"1"}, "a shadow that is dropped"
+    graph.go.set()
+    (running,) = worker.lineup.now.candidates.values()
+    wait_until("it has done what it was asked", lambda: not running.busy)
+    wait_until("that is written", lambda: "2" in worker.seen())
+    seen = worker.seen()["2"]
+    assert graph.frames == [16]
+    assert (seen.calls, seen.failed_calls, seen.decisions) == (1, 0, 16)
+
+
+def test_a_chunk_waits_a_bounded_time_for_all_its_candidates(
+    worker: Worker, database: Database, graph: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "LONGEST_S", 0.5)
+    several = [put_version(database, str(n), tiny_graph()) for n in (2, 3, 4)]
+    worker.put(Rollout(0, 0, Strategy.BANDIT, (CHAMPION, *several)))
+    shots = [Shot(str(uuid_utils.uuid7()), "c1", Choice(one, 0.3), {SIZE: CAT}) for one in several]
+    begun = time.monotonic()
+    answers = answer(worker.lineup.now, shots, predict_each, now(), 10.0, worker.journal.add)
+    assert time.monotonic() - begun < 8
+    assert {one.variant.version for one in answers.values()} == {"1"}
+    graph.go.set()
+    # They were in time by their own clocks, and served nothing: the champion had.
+    wait_until("all are heard", lambda: {"2", "3", "4"} <= worker.seen().keys())
+    seen = worker.seen()
+    assert [(seen[n].failed_calls, seen[n].calls, seen[n].served) for n in "234"] == [(0, 1, 0)] * 3
+    assert seen["1"].served == 3
 
 
 def test_where_the_champion_takes_as_long_a_candidate_is_not_late(worker: Worker, database: Database) -> None:
@@ -268,6 +358,18 @@ def test_a_champion_that_ends_its_processes_again_and_again_is_left_alone(
     # Another revision is another start.
     database.write(lambda connection: store.add(connection, single("tiny", "2"), "tests", "again", now()))
     wait_until("it is tried anew", lambda: lineup.champion.manifest.version == "2", 60)
+    lineup.stop()
+
+
+def test_a_champion_that_can_not_be_found_is_looked_for_without_a_write(settings: Settings, database: Database) -> None:
+    database.write(lambda connection: store.add(connection, single("tiny", "9"), "tests", "a slip", now()))
+    lineup = Lineup(settings, database, Journal(database), candidates=True)
+    with pytest.raises(InvalidModelVersion, match="there is no"):
+        lineup.refresh()
+    with database.read() as connection:
+        assert connection.execute(leases.select()).all() == []
+    lineup.start()  # and goes on with what it has
+    assert lineup.champion.manifest.version == "1"
     lineup.stop()
 
 

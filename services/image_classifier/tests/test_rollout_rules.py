@@ -145,6 +145,7 @@ HICCUPS = {bin_of(0.004): 47, bin_of(0.3): 3}
     ("candidate", "age_s", "stage", "action", "reason"),
     [
         (GOOD, 10, 0, "wait", "bakes"),
+        (Seen(), 700, 0, "wait", "0 compared frames"),
         (replace(GOOD, decisions=100, compared=100, agreed=98), 700, 0, "wait", "100 compared frames"),
         (replace(GOOD, agreed=390), 700, 0, "wait", "may still mean"),
         (replace(GOOD, latencies={bin_of(0.03): 29}), 700, 0, "wait", "29 timed calls"),
@@ -155,6 +156,8 @@ HICCUPS = {bin_of(0.004): 47, bin_of(0.3): 3}
         (Seen(decisions=32, late=32, calls=2, failed_calls=2), 1, 0, "roll_back", "2 of 2 calls failed, 32 of 32"),
         (Seen(decisions=16, late=16, calls=1, failed_calls=1), 1, 0, "wait", "bakes"),
         (replace(GOOD, decisions=516, late=16, calls=41, failed_calls=1), 700, 0, "advance", "held"),
+        (replace(GOOD, calls=0), 700, 3, "wait", "an older version"),
+        (Seen(decisions=48, errors=48), 700, 0, "wait", "an older version"),
         (replace(GOOD, latencies=HICCUPS), 700, 0, "wait", "may still be chance"),
         (replace(GOOD, agreed=250), 1, 0, "roll_back", "Disagreement: 250 of 500"),
         (replace(GOOD, latencies={bin_of(0.03): 500}), 1, 0, "roll_back", "Latency"),

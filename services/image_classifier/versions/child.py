@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from services.image_classifier.versions.framing import Ended, receive, send
@@ -21,7 +22,9 @@ def limit(memory_bytes: int, processor_s: int) -> None:
     """Give up what a graph could do harm with; each limit holds for this process alone and for good."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # Where memory runs out before the limit below, the kernel ends this process and not the one that serves.
-    Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    # A container may forbid that; it makes the other limits no weaker, so a version runs without it.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

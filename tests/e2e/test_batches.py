@@ -7,6 +7,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,20 +80,25 @@ def test_the_command_line_goes_on_after_it_was_killed(system: System, tmp_path: 
     def noted() -> int:
         return len(journal.read_text().splitlines()) if journal.exists() else 0
 
+    def sent() -> list[dict[str, Any]]:
+        return [item for item in system.items(system.classifier, "/v1/batches") if item["client"] == "cli:classify"]
+
     with (tmp_path / "log").open("wb") as log:
-        for number, how in enumerate((signal.SIGKILL, signal.SIGINT), 1):
+        for number, how in ((2, signal.SIGKILL), (3, signal.SIGINT)):
+            system.stop("image_classifier_worker")  # so that it can't come to its end before it is interrupted
             first = subprocess.Popen(command, env=system.environment, cwd=REPOSITORY, stdout=log, stderr=log)
             wait_until("another batch is sent", lambda number=number: noted() >= number)  # type: ignore[misc]  # bound now
             first.send_signal(how)
             assert first.wait(30) != 0
             assert not out.exists()
+            system.start("image_classifier_worker")
+            wait_until("what arrived is done", lambda: {item["state"] for item in sent()} == {"done"})
         subprocess.run(command, env=system.environment, cwd=REPOSITORY, stdout=log, stderr=log, check=True, timeout=200)
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["input"] for row in rows] == sorted(batches.small(90))
     assert not [row for row in rows if row["error"]]
-    sent = [item for item in system.items(system.classifier, "/v1/batches") if item["client"] == "cli:classify"]
-    assert sum(item["total"] for item in sent) == 90  # whenever it was interrupted, nothing was sent as two
+    assert sum(item["total"] for item in sent()) == 90  # whenever it was interrupted, nothing was sent as two
 
 
 def test_make_classify_needs_no_running_system_and_goes_on_after_it_was_killed(tmp_path: Path) -> None:

@@ -5,7 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +70,16 @@ def test_what_a_camera_sent_can_be_asked_for_again(system: System) -> None:
         assert [row["input"] for row in rows if row["error"]] == (["no-such-receipt"] if "receipts" in body else [])
 
 
+@contextmanager
+def without_workers(system: System) -> Iterator[None]:
+    """Let nobody classify for the length of a `with`."""
+    system.stop("image_classifier_worker")
+    try:
+        yield
+    finally:
+        system.start("image_classifier_worker")
+
+
 def test_the_command_line_goes_on_after_it_was_killed(system: System, tmp_path: Path) -> None:
     folder, out = tmp_path / "photos", tmp_path / "results.csv"
     folder.mkdir()
@@ -85,13 +98,20 @@ def test_the_command_line_goes_on_after_it_was_killed(system: System, tmp_path: 
 
     with (tmp_path / "log").open("wb") as log:
         for number, how in ((2, signal.SIGKILL), (3, signal.SIGINT)):
-            system.stop("image_classifier_worker")  # so that it can't come to its end before it is interrupted
-            first = subprocess.Popen(command, env=system.environment, cwd=REPOSITORY, stdout=log, stderr=log)
-            wait_until("another batch is sent", lambda number=number: noted() >= number)  # type: ignore[misc]  # bound now
-            first.send_signal(how)
-            assert first.wait(30) != 0
-            assert not out.exists()
-            system.start("image_classifier_worker")
+            with without_workers(system):  # so that it can't come to its end before it is interrupted
+                first = subprocess.Popen(
+                    command,
+                    env=system.environment,
+                    cwd=REPOSITORY,
+                    stdout=log,
+                    stderr=log,
+                    # Tests that were started in the background ignore it, and so would all that they start.
+                    preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+                )
+                wait_until("another batch is sent", lambda number=number: noted() >= number)  # type: ignore[misc]  # bound now
+                first.send_signal(how)
+                assert first.wait(30) != 0
+                assert not out.exists()
             wait_until("what arrived is done", lambda: {item["state"] for item in sent()} == {"done"})
         subprocess.run(command, env=system.environment, cwd=REPOSITORY, stdout=log, stderr=log, check=True, timeout=200)
     with out.open(newline="") as file:

@@ -6,7 +6,6 @@ costs as much as a short write. Only when one of them fails is each other one ru
 so a failing one never fails its neighbours.
 """
 
-import fcntl
 import queue
 import threading
 import time
@@ -16,17 +15,15 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
-from alembic import command, context
-from alembic.config import Config
 from prometheus_client import Histogram
-from sqlalchemy import URL, BigInteger, Connection, Dialect, Engine, MetaData, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import BigInteger, Connection, Dialect, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeDecorator
 
+from shared.engine import open_engine
 from shared.problem import unavailable
 
 log = structlog.get_logger(__name__)
@@ -40,30 +37,10 @@ TRIES = 5
 # back before the preferred one woke, and both would wait for each other again. So would its neighbours, which often
 # want the same row; so no thread of this process writes meanwhile (ADR 0002).
 GIVE_WAY_S = 0.05
-MIGRATION_LOCK = 0x4875656C6C61
-# A server whose machine or network is gone says no goodbye. Without these, libpq waits two hours for its answer, and
-# with it whichever thread writes, and so all who write; so it is given up after about ten seconds.
-CONNECTION = {
-    "connect_timeout": 5,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
-# The same the other way round: a client that is gone says no goodbye either, and until the server notices, its rows
-# stay locked for everyone else.
-SERVER = {
-    "tcp_keepalives_idle": 5,
-    "tcp_keepalives_interval": 2,
-    "tcp_keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
 # A client whose machine still answers for it while it stands still (stopped, swapped out) is noticed by this alone.
 # Only transactions that write have it: one that reads holds no rows, and may think about them for minutes.
 STANDS_STILL_MS = 15_000
 LOCK_WAIT_MS = 10_000
-# Services and their database start together, and the server takes its time to make itself ready the first time.
-START_S = 60.0
 
 COMMIT = Histogram(
     "huella_database_commit_seconds",
@@ -113,7 +90,7 @@ class Database:
     """One service's database in one process: `read()` for a snapshot, `write(...)` for a durable change."""
 
     def __init__(self, url: str) -> None:
-        self.engine = _engine(url)
+        self.engine = open_engine(url)
         # SQLite's transactions see one snapshot as they are; PostgreSQL's default gives a new one to each statement.
         isolated = {} if self.engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
         self._snapshots = self.engine.execution_options(**isolated)
@@ -290,107 +267,3 @@ def _run_alone(connection: Connection, change: Callable[[Connection], T]) -> tup
 def _is_lost(error: Exception) -> bool:
     """Return whether the connection is gone, and with it the whole transaction."""
     return isinstance(error, DBAPIError) and error.connection_invalidated
-
-
-def _asked(url: URL) -> tuple[str, ...]:
-    asked = url.query.get("options", ())
-    return (asked,) if isinstance(asked, str) else asked
-
-
-def _engine(url: str) -> Engine:
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        # What the URL itself asks of the server comes last, and wins.
-        options = " ".join([*(f"-c {name}={value}" for name, value in SERVER.items()), *_asked(parsed)])
-        return create_engine(
-            parsed.set(drivername="postgresql+psycopg"),
-            pool_pre_ping=True,
-            pool_size=8,
-            max_overflow=8,
-            connect_args=CONNECTION | {"options": options},
-            hide_parameters=True,  # or each failing statement would put digests of secrets and people's notes in logs
-        )
-    if parsed.database and parsed.database != ":memory:":
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(
-        parsed,
-        pool_size=8,
-        max_overflow=8,
-        connect_args={"check_same_thread": False, "timeout": 15},
-        hide_parameters=True,  # as above
-    )
-
-    @event.listens_for(engine, "connect")
-    def _open(connection: Any, _: object) -> None:
-        # SQLAlchemy, not the driver, says when a transaction begins (see _begin).
-        connection.isolation_level = None
-        # secure_delete: some builds write zeros over what is removed, which costs as much as writing a photo does.
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            "busy_timeout=15000",
-            "secure_delete=FAST",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("huella_begin", "BEGIN"))
-
-    return engine
-
-
-def migrate(url: str, migrations: Path) -> None:
-    """Bring the database at `url` to the newest revision of the folder `migrations`, one process at a time.
-
-    Waits up to START_S seconds for a server that does not answer yet. Raises OperationalError if it does not by then.
-    """
-    config = Config()
-    config.set_main_option("script_location", str(migrations))
-    config.set_main_option("path_separator", "os")
-    engine = _engine(url)
-    try:
-        _wait_for_answer(engine)
-        with _migration_lock(engine), engine.connect() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-            connection.commit()
-    finally:
-        engine.dispose()
-
-
-def _wait_for_answer(engine: Engine) -> None:
-    deadline = time.monotonic() + START_S
-    while True:
-        try:
-            with engine.connect():
-                return
-        except OperationalError as error:
-            if time.monotonic() > deadline:
-                raise
-            log.warning("the database does not answer yet", error=str(error.orig).partition("\n")[0][:300])
-        time.sleep(1)
-
-
-@contextmanager
-def _migration_lock(engine: Engine) -> Iterator[None]:
-    if engine.dialect.name == "sqlite":
-        with Path(f"{engine.url.database}.migrating").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-        return
-    with engine.connect() as connection:
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
-        try:
-            yield
-        finally:
-            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": MIGRATION_LOCK})
-
-
-def run_migrations(metadata: MetaData) -> None:
-    """The body of each service's `migrations/env.py`: run on the connection that `migrate` opened."""
-    connection = context.config.attributes["connection"]
-    context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
-    with context.begin_transaction():
-        context.run_migrations()

@@ -14,7 +14,8 @@ from services.aggregation.settings import Settings
 from services.aggregation.ticker import Ticker
 from shared import logs
 from shared.app import create_service, serve
-from shared.database import Database, migrate
+from shared.database import Database
+from shared.migrations import migrate
 from shared.tokens import Keyring, ServiceToken, Signer
 
 MIGRATIONS = Path(__file__).parent / "migrations"

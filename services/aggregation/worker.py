@@ -21,8 +21,9 @@ from services.aggregation.store import Recorded, record
 from services.aggregation.window import Windows
 from shared import logs
 from shared.broker import RECORD_ESTIMATES, create_celery, create_redis, messages_waiting, worker_arguments
-from shared.database import Database, migrate, now
+from shared.database import Database, now
 from shared.messages import EstimateResult, RecordEstimates, Result
+from shared.migrations import migrate
 from shared.receipts import given_at
 from shared.tokens import Signer
 from shared.watchdog import EXIT_CODE, Watchdog

@@ -24,7 +24,8 @@ from services.camera_ingest.throttle import Throttle
 from shared import app as service_app
 from shared import logs
 from shared.broker import CLASSIFY_FRAMES, RECORD_ESTIMATES, create_celery, create_redis, queue_length, workers
-from shared.database import Database, migrate, now
+from shared.database import Database, now
+from shared.migrations import migrate
 from shared.tokens import Keyring
 
 SERVICE = "camera_ingest"

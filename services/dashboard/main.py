@@ -32,7 +32,7 @@ from services.dashboard.pages import (
 from services.dashboard.parts import Parts, open_parts
 from services.dashboard.render import Renderer
 from services.dashboard.settings import Settings
-from shared import database, logs
+from shared import database, logs, migrations
 from shared.app import create_service, serve
 from shared.tokens import Keyring, Role
 
@@ -99,7 +99,7 @@ def main() -> None:
     """Serve with the settings of the environment until SIGTERM."""
     settings = Settings()
     logs.configure("dashboard", settings.log_format, settings.log_level)
-    database.migrate(settings.database_url, FOLDER / "migrations")
+    migrations.migrate(settings.database_url, FOLDER / "migrations")
     serve(create_app(settings), settings.host, settings.port, limit_concurrency=settings.listeners + 100)
 
 

@@ -22,7 +22,8 @@ from services.image_classifier.serving import open_serving
 from services.image_classifier.settings import Settings
 from shared import logs
 from shared.app import create_service, serve
-from shared.database import Database, migrate
+from shared.database import Database
+from shared.migrations import migrate
 from shared.tokens import Keyring, ServiceToken, Signer
 
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -34,7 +34,8 @@ from shared.broker import (
     messages_waiting,
     worker_arguments,
 )
-from shared.database import Database, migrate
+from shared.database import Database
+from shared.migrations import migrate
 from shared.tokens import ServiceToken, Signer
 from shared.watchdog import Watchdog
 

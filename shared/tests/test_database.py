@@ -15,7 +15,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from structlog.testing import capture_logs
 
 from shared import database as module
-from shared.database import Database, Instant, microseconds, migrate
+from shared.database import Database, Instant, microseconds
+from shared.engine import SERVER
+from shared.migrations import migrate
 from shared.problem import Problem
 from shared.testing import wait_until
 
@@ -168,7 +170,7 @@ def test_an_error_tells_nothing_of_what_was_written(database: Database) -> None:
 def test_the_server_notices_soon_that_a_client_is_gone(database: Database) -> None:
     if database.engine.dialect.name != "postgresql":
         pytest.skip("SQLite has no server")
-    for name, value in module.SERVER.items():
+    for name, value in SERVER.items():
         with database.read() as connection:
             setting = connection.exec_driver_sql(f"SELECT setting FROM pg_settings WHERE name = '{name}'").scalar_one()
         assert (name, int(setting)) == (name, value)
@@ -238,7 +240,7 @@ def test_a_lock_that_is_not_had_in_time_is_tried_again_and_holds_no_neighbour_up
 
 ENV = """
 from sqlalchemy import MetaData
-from shared.database import run_migrations
+from shared.migrations import run_migrations
 run_migrations(MetaData())
 """
 REVISION = """
@@ -277,13 +279,13 @@ def test_a_server_that_is_ready_later_than_its_service_is_waited_for(postgresql_
 def test_a_server_that_never_answers_is_an_error_in_the_end(
     postgresql_server: str, migrations: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "START_S", 0)
+    monkeypatch.setattr("shared.migrations.START_S", 0)
     with pytest.raises(OperationalError, match="does not exist"):
         migrate(postgresql_server.rpartition("/")[0] + "/never", migrations)
 
 
 def test_processes_that_start_together_migrate_once(database_url: str, migrations: Path) -> None:
-    script = "import sys, pathlib; from shared.database import migrate; migrate(sys.argv[1], pathlib.Path(sys.argv[2]))"
+    script = "import sys; from shared.migrations import Path, migrate; migrate(sys.argv[1], Path(sys.argv[2]))"
     command = [sys.executable, "-c", script, database_url, str(migrations)]
     together = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     outcomes = [(process.communicate(timeout=60)[1], process.returncode) for process in together]

@@ -31,7 +31,8 @@ from services.image_classifier.model_version import DEFAULT_FOLDER, ModelVersion
 from services.image_classifier.settings import Settings
 from shared import logs
 from shared.broker import CLASSIFY_FRAMES, create_redis, messages_waiting
-from shared.database import Database, migrate, now
+from shared.database import Database, now
+from shared.migrations import migrate
 from shared.testing import run_redis, wait_until
 from tests.benchmarks.frames import frames
 from tests.benchmarks.latency import measure

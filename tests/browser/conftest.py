@@ -13,7 +13,7 @@ import uvicorn
 from services.dashboard.main import FOLDER, create_app
 from services.dashboard.settings import Settings
 from services.dashboard.tests.fake_services import AGGREGATION, CLASSIFIER, INGEST, FakeServices
-from shared.database import migrate
+from shared.migrations import migrate
 from shared.testing import free_port, wait_until
 from shared.tokens import Keyring
 from tests.browser.people import PATIENCE_MS, administrator, launched

@@ -18,8 +18,9 @@ from services.image_classifier.model_version import ModelVersion
 from services.image_classifier.rollout import store
 from services.image_classifier.rollout.lineup import alone
 from services.image_classifier.tests.tiny_model import write_tiny_model
-from shared.database import Database, migrate
+from shared.database import Database
 from shared.messages import MESSAGES, to_wire
+from shared.migrations import migrate
 from tests.contract.export import contracts, problems, read
 
 EXAMPLES = sorted((Path(__file__).parent / "messages").glob("*/*.json"))

@@ -16,7 +16,7 @@ from services.image_classifier.domain import Quality
 from services.image_classifier.main import MIGRATIONS, create_app
 from services.image_classifier.model_version import DEFAULT_FOLDER, ModelVersion
 from services.image_classifier.settings import Settings
-from shared.database import migrate
+from shared.migrations import migrate
 from shared.testing import TokenFor, free_port, wait_until
 
 PYTHON = REPOSITORY / ".venv-protocol" / "bin" / "python"

@@ -14,7 +14,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from services.dashboard.access import cookie_name
-from shared.database import migrate, now
+from shared.database import now
+from shared.migrations import migrate
 from shared.testing import TokenFor
 from shared.tokens import RANK, Role
 

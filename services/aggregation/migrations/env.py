@@ -1,6 +1,6 @@
-"""Runs this service's migrations on the connection that shared.database.migrate opened."""
+"""Runs this service's migrations on the connection that shared.migrations.migrate opened."""
 
 from services.aggregation.tables import metadata
-from shared.database import run_migrations
+from shared.migrations import run_migrations
 
 run_migrations(metadata)

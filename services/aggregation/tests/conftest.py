@@ -15,8 +15,9 @@ from services.aggregation.main import MIGRATIONS, create_app
 from services.aggregation.settings import Settings
 from services.aggregation.window import Windows
 from services.aggregation.worker import record_estimates
-from shared.database import Database, migrate
+from shared.database import Database
 from shared.messages import isoformat
+from shared.migrations import migrate
 from shared.testing import TokenFor
 from shared.tokens import Role
 

@@ -1,6 +1,6 @@
-"""Alembic's way in; `shared.database.migrate` opens the connection and holds the lock."""
+"""Alembic's way in; `shared.migrations.migrate` opens the connection and holds the lock."""
 
 from services.camera_ingest.tables import metadata
-from shared.database import run_migrations
+from shared.migrations import run_migrations
 
 run_migrations(metadata)

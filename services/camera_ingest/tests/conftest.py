@@ -9,7 +9,8 @@ import pytest
 from services.camera_ingest.main import MIGRATIONS
 from services.camera_ingest.settings import Settings
 from services.camera_ingest.tests.running import NO_BROKER, Ingest, running
-from shared.database import Database, migrate
+from shared.database import Database
+from shared.migrations import migrate
 from shared.testing import TokenFor, free_port
 
 MakeSettings = Callable[..., Settings]

@@ -14,7 +14,7 @@ from services.camera_ingest.api.dependencies import Parts
 from services.camera_ingest.main import MIGRATIONS, create_app
 from services.camera_ingest.settings import Settings
 from services.camera_ingest.tests.photos import photo
-from shared.database import migrate
+from shared.migrations import migrate
 from shared.testing import TokenFor, wait_until
 from shared.tokens import Role
 

@@ -20,7 +20,7 @@ from services.camera_ingest.main import MIGRATIONS
 from services.camera_ingest.tests.photos import photo
 from services.camera_ingest.tests.test_relay import waiting
 from shared.broker import create_redis
-from shared.database import migrate
+from shared.migrations import migrate
 from shared.receipts import given_at
 from shared.testing import TokenFor, free_port, wait_until
 from shared.tokens import Role

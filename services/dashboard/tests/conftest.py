@@ -13,7 +13,8 @@ from services.dashboard import passwords
 from services.dashboard.main import FOLDER, create_app
 from services.dashboard.settings import Settings
 from services.dashboard.tests.fake_services import AGGREGATION, CLASSIFIER, INGEST, FakeServices
-from shared.database import migrate, now
+from shared.database import now
+from shared.migrations import migrate
 from shared.tokens import Keyring, Role
 
 ORIGIN = "http://testserver"

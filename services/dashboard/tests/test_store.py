@@ -11,7 +11,8 @@ from services.dashboard.main import FOLDER
 from services.dashboard.store import BadInvitation, LastAdministrator, NameTaken, Store
 from services.dashboard.tables import tries
 from services.dashboard.throttle import Throttle
-from shared.database import Database, migrate, now
+from shared.database import Database, now
+from shared.migrations import migrate
 from shared.tokens import Role
 
 IDLE, ABSOLUTE = timedelta(hours=12), timedelta(days=7)

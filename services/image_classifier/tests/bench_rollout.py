@@ -28,7 +28,8 @@ from services.image_classifier.settings import Settings
 from services.image_classifier.versions import store as versions
 from services.image_classifier.versions.store import State
 from shared import logs
-from shared.database import Database, migrate, now
+from shared.database import Database, now
+from shared.migrations import migrate
 from shared.testing import wait_until
 
 CHUNK, CHUNKS, CHUNKS_A_LOOK, ROUNDS = 16, 32, 3, 8

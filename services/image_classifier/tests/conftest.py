@@ -8,7 +8,8 @@ import pytest
 from services.image_classifier.main import MIGRATIONS
 from services.image_classifier.settings import Settings
 from services.image_classifier.tests.tiny_model import write_tiny_model
-from shared.database import Database, migrate
+from shared.database import Database
+from shared.migrations import migrate
 
 
 @pytest.fixture

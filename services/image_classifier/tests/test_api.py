@@ -23,7 +23,7 @@ from services.image_classifier.model_version import Prediction
 from services.image_classifier.settings import Settings
 from services.image_classifier.tests.ingest_double import photo
 from services.image_classifier.tests.tiny_model import write_tiny_model
-from shared.database import migrate
+from shared.migrations import migrate
 from shared.testing import TokenFor, free_port, wait_until
 from shared.tokens import Role
 

@@ -22,7 +22,8 @@ from services.image_classifier.settings import Settings
 from services.image_classifier.tests.ingest_double import photo
 from services.image_classifier.tests.poisonable_worker import POISON
 from services.image_classifier.tests.tiny_model import write_tiny_model
-from shared.database import Database, migrate
+from shared.database import Database
+from shared.migrations import migrate
 from shared.testing import free_port, wait_until
 from shared.tokens import PEOPLE, Role, Signer
 

@@ -15,7 +15,7 @@ from services.image_classifier.main import MIGRATIONS, create_app
 from services.image_classifier.model_version import ModelVersion
 from services.image_classifier.settings import Settings
 from services.image_classifier.tests.tiny_model import SIZE, write_tiny_model
-from shared.database import migrate
+from shared.migrations import migrate
 from shared.testing import TokenFor
 
 HEAD = "Inference-Header-Content-Length"

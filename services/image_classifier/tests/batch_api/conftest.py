@@ -17,7 +17,8 @@ from services.image_classifier.settings import Settings
 from services.image_classifier.tests.batch_api.bodies import GOOD
 from services.image_classifier.tests.ingest_double import serve_ingest
 from services.image_classifier.tests.tiny_model import write_tiny_model
-from shared.database import Database, migrate
+from shared.database import Database
+from shared.migrations import migrate
 from shared.testing import TokenFor
 from shared.tokens import ServiceToken, Signer
 

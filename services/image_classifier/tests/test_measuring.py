@@ -177,12 +177,17 @@ def test_the_model_report_says_what_the_page_says_and_shows_the_curve(answer: di
     # Costs and comparisons are shown as soon as they have been measured.
     speed = [{"network": "small", "megabytes": 4.3, "cpu_ms": {"128": {"1": 1.234, "8": 1.0}}}]
     (tmp_path / "docs" / "model" / "speed.json").write_text(json.dumps(speed))
-    compared = {"network": "small", "size": 128, "epochs": 2, "cpu_ms_at_8": 1.0, "photos": 20, "accuracy": 0.75}
-    (tmp_path / "docs" / "model" / "compare.json").write_text(json.dumps([compared]))
+    figures = {name: share([True, True, True, False]) for name in ("accuracy", "cat_against_dog")}
+    row = {"network": "small", "epochs": 2, "held_out": ["he"], "val": figures, "never_trained_on": figures}
+    compared = [row | {"size": size, "cpu_ms_at_8": size / 128} for size in (96, 128)]
+    (tmp_path / "docs" / "model" / "compare.json").write_text(json.dumps(compared))
     write(out / "report.json", tmp_path / "docs" / "model" / "curve.jsonl", tmp_path / "docs")
     text = (tmp_path / "docs" / "model.md").read_text()
     assert "| small | 4.3 | 1.23 | 1.00 |" in text
-    assert "| small | 128 | 2 | 1.0 | 20 | 0.75 |" in text
+    assert "| small | 96 | 0.75 | 75.0 % (30.1 to 95.4) | 75.0 %" in text
+    for name in ("networks-val", "networks-never-seen"):
+        assert f"(model/{name}.svg)" in text
+        assert (tmp_path / "docs" / "model" / f"{name}.svg").read_text().count("<circle") == 2
     write(out / "report.json", out / "curve.jsonl", tmp_path / "docs", out / "report.json")
     assert "which had left out he whole" in (tmp_path / "docs" / "model.md").read_text()
     answer["never_trained_on"] = {"sources": []}

@@ -363,13 +363,17 @@ def test_networks_are_compared_by_equal_runs_that_are_not_repeated(
 
     monkeypatch.setattr(comparing, "train", short)
     monkeypatch.setattr(
-        comparing, "trained", lambda path: (None, Recipe(network=NETWORKS[0], epochs=2, sizes=((64, 1.0),)))
+        comparing,
+        "trained",
+        lambda path: (None, Recipe(network=NETWORKS[0], epochs=2, sizes=((64, 1.0),), hold_out=("both",))),
     )
     for _ in range(2):
-        (row,) = comparing.compare(drawn, tmp_path, (NETWORKS[0],), (64,), 2)
+        (row,) = comparing.compare(drawn, tmp_path, (NETWORKS[0],), (64,), 2, ("both",))
         assert (row["network"], row["size"]) == (NETWORKS[0], 64)
         assert 0.0 < row["cpu_ms_at_8"] < 1000
-        assert 0.0 <= row["accuracy"] <= 1.0
+        assert row["held_out"] == ["both"]
+        assert row["never_trained_on"]["photos"] == 10  # all of the source, whatever their split
+        assert row["val"]["photos"] > 0
     assert made == [(NETWORKS[0], 72, 2)]
     with pytest.raises(ValueError, match="another comparison"):
-        comparing.compare(drawn, tmp_path, (NETWORKS[0],), (64,), 3)
+        comparing.compare(drawn, tmp_path, (NETWORKS[0],), (64,), 3, ("both",))

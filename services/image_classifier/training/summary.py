@@ -1,5 +1,6 @@
 """What a report says, in sentences for whoever runs a shelter, and its plots: used by the page and by docs/model.md."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from services.image_classifier.training.plots import Line, plot
@@ -120,6 +121,27 @@ def plots(report: dict[str, Any]) -> dict[str, str]:
             ("animal's share of a 16:9 frame", 0.0, 0.5),
             ("frames", 0.0, 1.0),
         )
+    return drawn
+
+
+def networks(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Draw a comparison: what each network's sizes get right against what they cost, as SVG by name."""
+    most = max(row["cpu_ms_at_8"] for row in rows) * 1.05
+    drawn = {}
+    for name, of in (("networks-val", "val"), ("networks-never-seen", "never_trained_on")):
+        found: dict[str, list[tuple[float, dict[str, Any]]]] = {}
+        for row in rows:
+            if row[of]:
+                found.setdefault(row["network"], []).append((row["cpu_ms_at_8"], row[of]["accuracy"]))
+        if found:
+            lines = [
+                Line(network, [(x, y["share"]) for x, y in points], [(y["low"], y["high"]) for _, y in points])
+                for network, points in found.items()
+            ]
+            shares = [y["share"] for points in found.values() for _, y in points]
+            where = "val" if of == "val" else "sources never trained on"
+            axis = (f"right on {where}, forced", min(shares) - 0.05, max(shares) + 0.08)
+            drawn[name] = plot(lines, ("CPU ms a look, one thread", 0.0, most), axis)
     return drawn
 
 

@@ -94,6 +94,7 @@ def run(settings: Settings, decode: Decode = decode) -> None:
     tasks = Deadline(settings.task_deadline_s)
     waiting = partial(messages_waiting, redis, CLASSIFY_FRAMES, CLASSIFY_BATCHES)
     watchdog = Watchdog(
+        lineup.stuck,
         tasks.look,
         memory_bound(settings.memory_limit_bytes),
         Deafness(tasks, settings.deaf_s, waiting).look,

@@ -1,7 +1,7 @@
-"""A thread that ends a worker process which can no longer do its work, so that its supervisor starts a fresh one.
+"""A thread that ends a process which can no longer do its work, so that its supervisor starts a fresh one.
 
-Under Celery's solo pool its own time and memory limits do nothing, and a worker can stay alive and deaf after it lost
-the broker. Three rules: a task past its deadline, memory past its bound, nothing consumed while messages wait.
+Nobody else would: under Celery's solo pool its own time and memory limits do nothing, a worker can stay alive and deaf
+after it lost the broker, and an HTTP service answers that it lives while the thread that matters hangs.
 """
 
 import os
@@ -18,50 +18,26 @@ log = structlog.get_logger(__name__)
 
 EXIT_CODE = 70
 
+Rule = Callable[[], str | None]
+"""Returns why this process should end, or None."""
+
 
 class Watchdog:
-    """Watches one worker process; `task()` surrounds each task.
+    """Looks at the rules of one process, in their order; the first that gives a reason ends it.
 
-    `deadline_s` bounds one task, `memory_bytes` the resident memory, `deaf_s` the time in which messages wait and no
-    task starts. `messages_waiting` returns how many wait, or None when it can't tell (then nothing is held against
-    the worker). `end` is called once with a reason; the default logs it and exits at once.
+    `end` is called once with that reason; the default logs it and exits at once.
     """
 
-    def __init__(
-        self,
-        *,
-        deadline_s: float,
-        memory_bytes: int,
-        deaf_s: float,
-        messages_waiting: Callable[[], int | None],
-        end: Callable[[str], None] | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.deadline_s = deadline_s
-        self.memory_bytes = memory_bytes
-        self.deaf_s = deaf_s
-        self._messages_waiting = messages_waiting
+    def __init__(self, *rules: Rule, end: Callable[[str], None] | None = None) -> None:
+        self._rules = rules
         self._end = end or _exit
-        self._clock = clock
-        self._task_since: float | None = None
-        self._consumed_at = clock()
-
-    @contextmanager
-    def task(self) -> Iterator[None]:
-        """Surround one task."""
-        self._task_since = self._consumed_at = self._clock()
-        try:
-            yield
-        finally:
-            self._task_since = None
-            self._consumed_at = self._clock()
+        self._stopping = threading.Event()
 
     def start(self, every_s: float = 1.0) -> None:
         """Look every `every_s` seconds from now on, in a thread of its own."""
 
         def watch() -> None:
-            while True:
-                time.sleep(every_s)
+            while not self._stopping.wait(every_s):
                 reason = self.look()
                 if reason:
                     self._end(reason)
@@ -69,21 +45,91 @@ class Watchdog:
 
         threading.Thread(target=watch, name="watchdog", daemon=True).start()
 
+    def stop(self) -> None:
+        """Look no more; does not wait."""
+        self._stopping.set()
+
     def look(self) -> str | None:
         """Return why this process should end, or None."""
-        since = self._task_since
-        if since is not None:
-            return "a task passed its deadline" if self._clock() - since > self.deadline_s else self._memory()
-        return self._memory() or self._deaf()
+        return next((reason for rule in self._rules if (reason := rule())), None)
 
-    def _memory(self) -> str | None:
-        return "memory passed its bound" if resident_bytes() > self.memory_bytes else None
 
-    def _deaf(self) -> str | None:
-        if not self._messages_waiting():
-            self._consumed_at = self._clock()
+class Deadline:
+    """Bounds the time of each of some tasks, of which several may be at work at once; `task()` surrounds each."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._running: dict[object, tuple[float, str]] = {}  # in the order in which they began
+        self.moved_at = clock()
+        """When a task began or ended last."""
+
+    @contextmanager
+    def task(self, what: str = "a task") -> Iterator[None]:
+        """Surround one task; `what` is the name that `passed` tells."""
+        key = object()
+        with self._lock:
+            self.moved_at = self._clock()
+            self._running[key] = self.moved_at, what
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._running[key]
+                self.moved_at = self._clock()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task is at work."""
+        return bool(self._running)
+
+    def passed(self) -> str | None:
+        """Return the name of the task that is at work for longest, if that is too long, or None."""
+        with self._lock:
+            oldest = next(iter(self._running.values()), None)
+        if oldest is None:
             return None
-        return "messages wait and none was consumed" if self._clock() - self._consumed_at > self.deaf_s else None
+        since, what = oldest
+        return what if self._clock() - since > self.seconds else None
+
+    def look(self) -> str | None:
+        """Be a rule: no task passes the deadline."""
+        what = self.passed()
+        return f"{what} passed its deadline" if what else None
+
+
+class Deafness:
+    """The rule that no messages wait for `seconds` in which none of `tasks` begins, ends or is at work.
+
+    `messages_waiting` returns how many wait, or None when it can't tell; then nothing is held against the process.
+    """
+
+    def __init__(
+        self,
+        tasks: Deadline,
+        seconds: float,
+        messages_waiting: Callable[[], int | None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tasks = tasks
+        self._seconds = seconds
+        self._messages_waiting = messages_waiting
+        self._clock = clock
+        self._idle_at = clock()
+
+    def look(self) -> str | None:
+        """Return that the process is deaf, or None."""
+        if self._tasks.busy or not self._messages_waiting():
+            self._idle_at = self._clock()
+            return None
+        deaf_since = max(self._idle_at, self._tasks.moved_at)
+        return "messages wait and none was consumed" if self._clock() - deaf_since > self._seconds else None
+
+
+def memory_bound(limit_bytes: int) -> Rule:
+    """Return the rule that the resident memory is no larger."""
+    return lambda: "memory passed its bound" if resident_bytes() > limit_bytes else None
 
 
 def resident_bytes() -> int:
@@ -95,5 +141,5 @@ def resident_bytes() -> int:
 
 
 def _exit(reason: str) -> None:
-    log.critical("worker ends itself", reason=reason)
+    log.critical("process ends itself", reason=reason)
     os._exit(EXIT_CODE)

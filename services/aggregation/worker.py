@@ -26,7 +26,7 @@ from shared.messages import EstimateResult, RecordEstimates, Result
 from shared.migrations import migrate
 from shared.receipts import given_at
 from shared.tokens import Signer
-from shared.watchdog import EXIT_CODE, Watchdog
+from shared.watchdog import EXIT_CODE, Deadline, Deafness, Watchdog, memory_bound
 
 log = structlog.get_logger(__name__)
 
@@ -112,7 +112,7 @@ def end_with(settler: Settler, end: Callable[[int], None] = os._exit, every_s: f
         while settler.is_working():
             time.sleep(every_s)
         if not settler.is_stopping():
-            log.critical("worker ends itself", reason="its settler is dead")
+            log.critical("process ends itself", reason="its settler is dead")
             end(EXIT_CODE)
 
     threading.Thread(target=watch, name="settler-watch", daemon=True).start()
@@ -129,18 +129,18 @@ def main() -> None:
     courier = Courier(database, settings, Signer(settings.keys_folder, "aggregation"))
     courier.start()
     redis = create_redis(settings.broker_url)
+    tasks = Deadline(settings.task_deadline_s)
     watchdog = Watchdog(
-        deadline_s=settings.task_deadline_s,
-        memory_bytes=settings.worker_memory_mb * 1024 * 1024,
-        deaf_s=settings.deaf_s,
-        messages_waiting=lambda: messages_waiting(redis, RECORD_ESTIMATES),
+        tasks.look,
+        memory_bound(settings.worker_memory_mb * 1024 * 1024),
+        Deafness(tasks, settings.deaf_s, lambda: messages_waiting(redis, RECORD_ESTIMATES)).look,
     )
     windows = Windows()
     celery = create_celery("aggregation", settings.broker_url)
 
     @celery.task(name=RECORD_ESTIMATES)  # type: ignore[untyped-decorator]  # Celery has no types
     def task(message: dict[str, Any]) -> None:
-        with watchdog.task():
+        with tasks.task():
             recorded = record_estimates(database, settings, message, windows)
             if recorded is not None:
                 settler.wake()

@@ -3,7 +3,8 @@
 import hashlib
 import hmac
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
@@ -23,6 +24,10 @@ MAX_MODEL_BYTES: Final = 256_000_000
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+Watch = Callable[[], AbstractContextManager[None]]
+"""Surrounds each forward pass, which a graph may never end."""
 
 
 class InvalidModelVersion(Exception):
@@ -135,35 +140,40 @@ class Reading:
 class ModelVersion:
     """A loaded model version; `predict` may be called from several threads at once."""
 
-    def __init__(self, manifest: Manifest, session: ort.InferenceSession) -> None:
+    def __init__(self, manifest: Manifest, session: ort.InferenceSession, watch: Watch = nullcontext) -> None:
         self.manifest = manifest
+        self._watch = watch
         self._reading = Reading(manifest)
         self._session = session
         self._input = session.get_inputs()[0].name
 
     @classmethod
-    def load(cls, folder: Path, threads: int = 1) -> "ModelVersion":
+    def load(cls, folder: Path, threads: int = 1, watch: Watch = nullcontext) -> "ModelVersion":
         """Read a model version and prove that it can serve.
 
-        `threads` is what one `predict` may use. Raises InvalidModelVersion if a file is missing or too large, the
-        digest differs, the manifest is not valid, or the graph does not take and give what the manifest says.
+        `threads` is what one `predict` may use; `watch` surrounds whatever its graph is asked. Raises
+        InvalidModelVersion if a file is missing or too large, the digest differs, the manifest is not valid, or the
+        graph does not take and give what the manifest says.
         """
-        return cls.from_graph(read_manifest(folder), read_graph(folder), threads)
+        return cls.from_graph(read_manifest(folder), read_graph(folder), threads, watch)
 
     @classmethod
-    def from_graph(cls, manifest: Manifest, graph: bytes, threads: int = 1) -> "ModelVersion":
+    def from_graph(
+        cls, manifest: Manifest, graph: bytes, threads: int = 1, watch: Watch = nullcontext
+    ) -> "ModelVersion":
         """Make a version of the bytes of its graph, as `load` does. Raises InvalidModelVersion."""
         if not hmac.compare_digest(hashlib.sha256(graph).hexdigest(), manifest.digest):
             raise InvalidModelVersion("the graph is not the one that its manifest describes (SHA-256)")
         # The very bytes that were verified are loaded.
-        model = cls(manifest, _session(graph, threads))
+        model = cls(manifest, _session(graph, threads), watch)
         model._check()
         return model
 
     def logits(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Run the graph on uint8 pixels (n, size, size, 3), n up to MAX_BATCH; gives uncalibrated float32 (n, 2)."""
         planes = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
-        answer: npt.NDArray[np.float32] = self._session.run(None, {self._input: planes})[0]
+        with self._watch():
+            answer: npt.NDArray[np.float32] = self._session.run(None, {self._input: planes})[0]
         return answer
 
     def predict(self, pictures: Sequence[Picture]) -> list[Prediction]:

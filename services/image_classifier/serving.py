@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from anyio import CapacityLimiter, to_thread
 
@@ -15,6 +16,7 @@ from services.image_classifier.rollout.journal import Journal
 from services.image_classifier.rollout.lineup import Lineup
 from services.image_classifier.settings import Settings
 from shared.database import Database
+from shared.watchdog import Watchdog
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,14 @@ class Serving:
 
 @asynccontextmanager
 async def open_serving(settings: Settings, database: Database) -> AsyncIterator[Serving]:
-    """Load the version in force and give what serves it. Raises InvalidModelVersion."""
-    lineup = await to_thread.run_sync(_lineup, settings, database)
+    """Load the version in force and give what serves it. Raises InvalidModelVersion.
+
+    Meanwhile a watchdog ends this process if a version does not answer: whoever waits for it could wait for ever.
+    """
+    lineup = await to_thread.run_sync(partial(Lineup, settings, database, Journal(database), candidates=False))
+    watchdog = Watchdog(lineup.stuck)
+    watchdog.start()
+    await to_thread.run_sync(lineup.start)
     batcher: MicroBatcher[tuple[ModelVersion, Picture], Prediction] = MicroBatcher(
         _predict, batch_limit=settings.batch_limit, waiting_limit=settings.predictions_at_once
     )
@@ -51,12 +59,7 @@ async def open_serving(settings: Settings, database: Database) -> AsyncIterator[
     finally:
         await batcher.close()
         await to_thread.run_sync(lineup.stop)
-
-
-def _lineup(settings: Settings, database: Database) -> Lineup:
-    lineup = Lineup(settings, database, Journal(database), candidates=False)
-    lineup.start()
-    return lineup
+        watchdog.stop()
 
 
 def _predict(asked: Sequence[tuple[ModelVersion, Picture]]) -> list[Prediction | Exception]:

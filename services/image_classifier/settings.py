@@ -53,6 +53,13 @@ class Settings(ServiceSettings):
     image_bytes: int = Field(
         10 * 1024 * 1024, ge=1024, description="Most bytes of one image of a chunk: no less than camera_ingest takes."
     )
+    answer_deadline_s: float = Field(
+        15.0,
+        gt=0,
+        le=120,  # under probation.YOUNG: a death that could not be written down is counted all the same
+        description="A process, the HTTP service or a worker, whose model version takes longer for a forward pass ends "
+        "itself; five ends within a day are too many for an uploaded version.",
+    )
     task_deadline_s: float = Field(60.0, gt=0, description="A worker whose task takes longer ends itself.")
     memory_limit_bytes: int = Field(
         1_500_000_000, gt=0, description="A worker whose resident memory is larger ends itself."

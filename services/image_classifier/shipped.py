@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from services.image_classifier.model_version import InvalidModelVersion, Manifest, ModelVersion, read_manifest
+from services.image_classifier.model_version import InvalidModelVersion, Manifest, ModelVersion, Watch, read_manifest
 from services.image_classifier.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -23,9 +23,9 @@ class StoredVersion:
     size_bytes: int
 
 
-def load_default(settings: Settings) -> ModelVersion:
+def load_default(settings: Settings, watch: Watch) -> ModelVersion:
     """Load the model version that the settings name, ready to serve. Raises InvalidModelVersion."""
-    return ModelVersion.load(settings.models / settings.model / settings.version, settings.threads)
+    return ModelVersion.load(settings.models / settings.model / settings.version, settings.threads, watch)
 
 
 def find(models: Path, name: str, version: str) -> StoredVersion | None:

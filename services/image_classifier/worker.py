@@ -37,7 +37,7 @@ from shared.broker import (
 from shared.database import Database
 from shared.migrations import migrate
 from shared.tokens import ServiceToken, Signer
-from shared.watchdog import Watchdog
+from shared.watchdog import Deadline, Deafness, Watchdog, memory_bound
 
 log = structlog.get_logger(__name__)
 
@@ -92,21 +92,23 @@ def run(settings: Settings, decode: Decode = decode) -> None:
         chunk=settings.batch_chunk,
         lease=timedelta(seconds=settings.batch_lease_s),
     )
+    tasks = Deadline(settings.task_deadline_s)
+    waiting = partial(messages_waiting, redis, CLASSIFY_FRAMES, CLASSIFY_BATCHES)
     watchdog = Watchdog(
-        deadline_s=settings.task_deadline_s,
-        memory_bytes=settings.memory_limit_bytes,
-        deaf_s=settings.deaf_s,
-        messages_waiting=partial(messages_waiting, redis, CLASSIFY_FRAMES, CLASSIFY_BATCHES),
+        lineup.stuck,
+        tasks.look,
+        memory_bound(settings.memory_limit_bytes),
+        Deafness(tasks, settings.deaf_s, waiting).look,
     )
 
     @app.task(name=CLASSIFY_FRAMES)  # type: ignore[untyped-decorator]  # Celery has no types
     def task(message: Any = None) -> None:
-        with watchdog.task():
+        with tasks.task():
             classify_frames(message, tools)
 
     @app.task(name=CLASSIFY_BATCHES)  # type: ignore[untyped-decorator]  # as above
     def batch_task(message: Any = None) -> None:
-        with watchdog.task():
+        with tasks.task():
             work.classify_batches(database, batch_tools)
 
     # A receiver of this signal keeps Celery's hands off the logs, which are configured already.

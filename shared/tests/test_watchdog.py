@@ -1,10 +1,10 @@
-"""The watchdog ends a worker that hangs, swells or is deaf, and no other."""
+"""The watchdog ends a process that hangs, swells or is deaf, and no other."""
 
 import threading
 
 import pytest
 
-from shared.watchdog import Watchdog, resident_bytes
+from shared.watchdog import Deadline, Deafness, Watchdog, memory_bound, resident_bytes
 
 
 class Clock:
@@ -19,18 +19,44 @@ def clock() -> Clock:
     return Clock()
 
 
-def watchdog(clock: Clock, waiting: int | None = 0, memory_bytes: int = 1 << 50) -> Watchdog:
-    return Watchdog(deadline_s=30, memory_bytes=memory_bytes, deaf_s=10, messages_waiting=lambda: waiting, clock=clock)
+def deaf_worker(clock: Clock, waiting: int | None) -> tuple[Deadline, Watchdog]:
+    tasks = Deadline(30, clock)
+    return tasks, Watchdog(tasks.look, Deafness(tasks, 10, lambda: waiting, clock).look)
 
 
 def test_a_task_past_its_deadline_ends_the_process(clock: Clock) -> None:
-    dog = watchdog(clock, waiting=5)
-    with dog.task():
+    tasks, dog = deaf_worker(clock, waiting=5)
+    with tasks.task():
         clock.now = 30
         assert dog.look() is None
         clock.now = 31
         assert dog.look() == "a task passed its deadline"
     assert dog.look() is None
+
+
+def test_of_several_tasks_at_once_each_has_its_own_time(clock: Clock) -> None:
+    tasks = Deadline(30, clock)
+    first, second = tasks.task("one"), tasks.task("two")
+    first.__enter__()
+    clock.now = 20
+    second.__enter__()
+    clock.now = 31
+    assert tasks.passed() == "one"
+    first.__exit__(None, None, None)
+    assert tasks.passed() is None
+    assert tasks.busy
+    clock.now = 51
+    assert tasks.look() == "two passed its deadline"
+    second.__exit__(None, None, None)
+    assert not tasks.busy
+
+
+def test_a_task_that_fails_is_at_work_no_longer(clock: Clock) -> None:
+    tasks = Deadline(30, clock)
+    with pytest.raises(ValueError, match="no"), tasks.task():
+        raise ValueError("no")
+    clock.now = 31
+    assert tasks.passed() is None
 
 
 @pytest.mark.parametrize(
@@ -45,37 +71,54 @@ def test_a_task_past_its_deadline_ends_the_process(clock: Clock) -> None:
 def test_a_deaf_worker_is_ended_and_an_idle_one_is_not(
     clock: Clock, waiting: int | None, after_s: float, reason: str | None
 ) -> None:
-    dog = watchdog(clock, waiting)
+    _, dog = deaf_worker(clock, waiting)
     clock.now = after_s
     assert dog.look() == reason
 
 
 def test_a_worker_that_consumes_is_not_deaf(clock: Clock) -> None:
-    dog = watchdog(clock, waiting=3)
+    tasks, dog = deaf_worker(clock, waiting=3)
     for _ in range(5):
         clock.now += 8
-        with dog.task():
+        with tasks.task():
             pass
         assert dog.look() is None
 
 
+def test_a_worker_that_is_long_at_one_task_is_not_deaf_after_it(clock: Clock) -> None:
+    tasks, dog = deaf_worker(clock, waiting=3)
+    with tasks.task():
+        clock.now = 29
+        assert dog.look() is None
+    clock.now = 39
+    assert dog.look() is None
+    clock.now = 40
+    assert dog.look() == "messages wait and none was consumed"
+
+
 def test_an_empty_queue_starts_the_time_anew(clock: Clock) -> None:
     waiting = [0]
-    dog = Watchdog(deadline_s=1, memory_bytes=1 << 50, deaf_s=10, messages_waiting=lambda: waiting[0], clock=clock)
+    rule = Deafness(Deadline(1, clock), 10, lambda: waiting[0], clock)
     clock.now = 100
-    assert dog.look() is None
+    assert rule.look() is None
     waiting[0] = 1
-    assert dog.look() is None
+    assert rule.look() is None
 
 
 def test_a_swollen_process_is_ended_idle_or_at_work(clock: Clock) -> None:
-    dog = watchdog(clock, memory_bytes=resident_bytes() // 2)
+    tasks = Deadline(30, clock)
+    dog = Watchdog(tasks.look, memory_bound(resident_bytes() // 2))
     assert dog.look() == "memory passed its bound"
-    with dog.task():
+    with tasks.task():
         assert dog.look() == "memory passed its bound"
 
 
-def test_the_thread_ends_the_process_once_with_the_reason(clock: Clock) -> None:
+def test_the_first_rule_that_has_a_reason_tells_it() -> None:
+    assert Watchdog(lambda: None, lambda: "one", lambda: "two").look() == "one"
+    assert Watchdog().look() is None
+
+
+def test_the_thread_ends_the_process_once_with_the_reason() -> None:
     reasons: list[str] = []
     ended = threading.Event()
 
@@ -83,7 +126,28 @@ def test_the_thread_ends_the_process_once_with_the_reason(clock: Clock) -> None:
         reasons.append(reason)
         ended.set()
 
-    dog = Watchdog(deadline_s=1, memory_bytes=0, deaf_s=1, messages_waiting=lambda: 0, end=end, clock=clock)
+    dog = Watchdog(memory_bound(0), end=end)
     dog.start(every_s=0.01)
     assert ended.wait(20)
     assert reasons == ["memory passed its bound"]
+
+
+def test_once_it_is_stopped_the_thread_looks_no_more() -> None:
+    looks: list[bool] = []
+
+    def look() -> None:
+        looks.append(True)
+
+    before = set(threading.enumerate())
+    dog = Watchdog(look)
+    dog.start(every_s=0.01)
+    (thread,) = set(threading.enumerate()) - before
+    dog.stop()
+    thread.join(20)
+    assert not thread.is_alive()
+    # Nor does one that is stopped before its first look.
+    looks.clear()
+    dog.start(every_s=0.01)
+    for one in set(threading.enumerate()) - before:
+        one.join(20)
+    assert not looks

@@ -1,5 +1,5 @@
 """Versions come and go on a running system while photos flow: what is good is promoted, what is bad goes back by
-itself, the adoption status is right at every moment, and no killed worker changes that.
+itself, the adoption status is right at every moment, and no killed worker changes that. One that hangs stops nothing.
 
 `HUELLA_SECOND_VERSION=folder` takes that version (`make model-version` makes one) for the second; else it is made of
 the shipped graph, for pictures of another size.
@@ -23,11 +23,12 @@ import pytest
 from deploy.local.system import REPOSITORY
 from services.image_classifier.decode import decode
 from services.image_classifier.model_version import DEFAULT_FOLDER, Manifest, ModelVersion, read_graph, read_manifest
+from services.image_classifier.rollout import probation
 from services.image_classifier.rollout.domain import Role, Rollout, Strategy, Variant, decide
 from shared.testing import free_port, wait_until
 from tests.cameras import Camera, flowing
-from tests.graphs import sized, slowed, swapped
-from tests.photos import drawn, named, real
+from tests.graphs import hanging, sized, slowed, swapped
+from tests.photos import drawn, named, real, solid
 from tests.system import COUNT, System, running_system
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
@@ -36,7 +37,7 @@ WORKER = "image_classifier_worker"
 PATIENCE_S = 180
 # A stage ends when enough was seen, not when time has passed. The guard rails are at their defaults.
 RULES = {"stages": [0.0, 0.5], "bake_s": 1, "least_frames": 40, "shadow_share": 1.0}
-GOOD, SLOW, WRONG = "good", "slow", "wrong"
+GOOD, SLOW, WRONG, HANGING = "good", "slow", "wrong", "hanging"
 SPECIES = ("cat", "dog")
 
 
@@ -60,15 +61,14 @@ def versions() -> dict[str, tuple[Manifest, bytes]]:
     """Return the versions of this test by their names there, each a real upload."""
     shipped, graph = read_manifest(DEFAULT_FOLDER), read_graph(DEFAULT_FOLDER)
     made = {GOOD: second(), SLOW: (shipped, slowed(graph)), WRONG: (shipped, swapped(graph))}
-    return {
-        version: (
-            manifest.model_copy(
-                update={"name": shipped.name, "version": version, "digest": hashlib.sha256(graph).hexdigest()}
-            ),
-            graph,
-        )
-        for version, (manifest, graph) in made.items()
-    }
+    return {version: version_of(version, manifest, graph) for version, (manifest, graph) in made.items()}
+
+
+def version_of(version: str, manifest: Manifest, graph: bytes) -> tuple[Manifest, bytes]:
+    """Return a manifest and a graph as a version of the shipped model."""
+    name = read_manifest(DEFAULT_FOLDER).name
+    update = {"name": name, "version": version, "digest": hashlib.sha256(graph).hexdigest()}
+    return manifest.model_copy(update=update), graph
 
 
 def scenes(kind: str, good: ModelVersion, number: int = 3) -> dict[str, list[bytes]]:
@@ -355,6 +355,37 @@ def test_a_change_reaches_every_worker_within_two_seconds_and_survives_a_restart
     assert rollout(system) == before
     follow(ports[:1], before["revision"])
     system.classifier.post("/v1/rollout/undo", json={"reason": "the test ends"}).raise_for_status()
+
+
+def test_a_version_that_hangs_on_a_photo_gives_way_to_the_shipped_one(tmp_path: Path) -> None:
+    period = {"HUELLA_INGEST_REOFFER_AFTER_S": "1", "HUELLA_INGEST_REOFFER_EVERY_S": "1"}
+    red, green = (solid(colour=colour) for colour in ((250, 10, 10), (90, 120, 90)))
+    with running_system(tmp_path / "data", period | {"HUELLA_CLASSIFIER_ANSWER_DEADLINE_S": "5"}) as system:
+
+        def version_that_answers(photo: bytes) -> str | None:
+            try:
+                answer = system.classifier.post("/v1/predictions", content=photo, timeout=60)
+            except httpx.TransportError:  # the process has ended, or is not there yet
+                return None
+            return str(answer.json()["version"]) if answer.status_code == 200 else None
+
+        shipped = read_manifest(DEFAULT_FOLDER)
+        upload(system, *version_of(HANGING, shipped, hanging(read_graph(DEFAULT_FOLDER))))
+        follow([system.base_port + 12], roll_out(system, "single", HANGING))
+        wait_until("it serves", lambda: version_that_answers(green) == HANGING, PATIENCE_S)
+        before = system.pid("image_classifier")
+        wait_until("the photo is answered", lambda: version_that_answers(red) == shipped.version, PATIENCE_S)
+        assert system.pid("image_classifier") not in (0, before)
+        system.wait_ready()
+        evidence = system.get(system.classifier, "/v1/rollout/report")
+        assert evidence["left_alone"], evidence
+        assert evidence["deaths"] >= probation.DEATHS, evidence
+        assert "Those that start now serve huella/1, as shipped" in evidence["reason"]
+        # The worker has it in force still. It ends of the photo too, and the next one counts that.
+        camera = system.camera("red", "hanging")
+        camera.put("red", red)
+        assert system.wait_settled(1, PATIENCE_S)["counted"] == 1
+        assert [one["version"] for one in system.estimates()] == [shipped.version]
 
 
 def revised(system: System, revision: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from services.image_classifier.api.rollout_shapes import (
     to_request,
     to_rollout,
 )
-from services.image_classifier.rollout import domain, store
+from services.image_classifier.rollout import domain, probation, store
 from services.image_classifier.rollout.domain import Rollout, Strategy
 from services.image_classifier.rollout.statistics import bounds, off_policy
 from services.image_classifier.rollout.store import Revision
@@ -103,7 +103,11 @@ class OffPolicy(BaseModel):
 
 
 class Report(BaseModel):
-    """The evidence of the rollout in force. People correct what strikes them: their sample is not a fair one."""
+    """The evidence of the rollout in force. People correct what strikes them: their sample is not a fair one.
+
+    `deaths`: processes that the champion has ended; `left_alone`: whether those are so many that processes which start
+    serve the shipped version instead.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -113,6 +117,8 @@ class Report(BaseModel):
                 "variants": [],
                 "verdict": "wait",
                 "reason": "It bakes for 300 s more; 120 frames are compared.",
+                "deaths": 0,
+                "left_alone": False,
                 "comparisons": [],
                 "off_policy": [],
             }
@@ -124,6 +130,8 @@ class Report(BaseModel):
     variants: list[VariantReport]
     verdict: str
     reason: str
+    deaths: int
+    left_alone: bool
     comparisons: list[Comparison]
     off_policy: list[OffPolicy]
 
@@ -193,8 +201,11 @@ def get_report(caller: Viewer, db: Db, config: Config, request: Request) -> Repo
         seen = store.seen(connection, rollout, whole=True)
         stage = seen if rollout.strategy is not Strategy.CANARY else store.seen(connection, rollout, whole=False)
         rewards = store.rewards(connection, rollout) if rollout.strategy is Strategy.BANDIT else []
-        age = clock(connection) - found.since
-    verdict = judge(rollout, age.total_seconds(), stage)
+        at = clock(connection)
+        deaths = probation.deaths(connection, rollout.revision, at)
+    verdict = judge(rollout, (at - found.since).total_seconds(), stage)
+    left_alone = probation.too_many(deaths)
+    ended = _ended(rollout.champion, len(deaths), f"{config.model}/{config.version}" if left_alone else "")
     champion = seen.get(rollout.champion.key, Seen())
     return Report(
         revision=rollout.revision,
@@ -204,7 +215,9 @@ def get_report(caller: Viewer, db: Db, config: Config, request: Request) -> Repo
             for one, share in zip(rollout.variants, domain.shares(rollout, found.belief), strict=True)
         ],
         verdict=verdict.action,
-        reason=verdict.reason,
+        reason=ended + verdict.reason,
+        deaths=len(deaths),
+        left_alone=left_alone,
         comparisons=[
             comparison
             for one in rollout.candidates
@@ -212,6 +225,16 @@ def get_report(caller: Viewer, db: Db, config: Config, request: Request) -> Repo
         ],
         off_policy=[_off_policy(one, rewards) for one in rollout.variants] if rewards else [],
     )
+
+
+def _ended(champion: domain.Variant, deaths: int, instead: str) -> str:
+    """Say which processes the champion has ended, and what those serve that start now, if not the champion."""
+    if not deaths:
+        return ""
+    told = f"{champion.model}/{champion.version} has ended {deaths} {'process' if deaths == 1 else 'processes'}. "
+    if instead:
+        told += f"Those that start now serve {instead}, as shipped, until the rollout is changed. "
+    return told
 
 
 def _variant(variant: domain.Variant, share: float, seen: Seen) -> VariantReport:

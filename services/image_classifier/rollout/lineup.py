@@ -7,10 +7,12 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 
 import structlog
 from prometheus_client import Counter, Gauge
+from sqlalchemy import Connection
 
 from services.image_classifier.model_version import InvalidModelVersion, Manifest, ModelVersion
 from services.image_classifier.rollout import probation, store
@@ -21,10 +23,13 @@ from services.image_classifier.settings import Settings
 from services.image_classifier.shipped import load_default
 from services.image_classifier.versions import library
 from shared.database import Database, clock
+from shared.watchdog import Deadline
 
 log = structlog.get_logger(__name__)
 
 EVERY_S = 0.5
+LAST_WORDS_S = 5.0
+"""The most that the end of a process waits for the database."""
 LOOKS_A_FLUSH = 10
 """Sums without decisions, as under `single`, are written every five seconds: a commit costs as much as ten frames."""
 
@@ -59,7 +64,11 @@ class Lineup:
         self._database = database
         self._journal = journal
         self._with_candidates = candidates
-        self._default = load_default(settings)
+        self._answering = Deadline(settings.answer_deadline_s)
+        # Whoever was proven has been loaded in this time once.
+        self._loading = Deadline(settings.proof_deadline_s)
+        self._shipped = f"{settings.model}/{settings.version}"
+        self._default = load_default(settings, partial(self._answering.task, self._shipped))
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lineup", daemon=True)
         self._failed = False
@@ -86,6 +95,31 @@ class Lineup:
         self._journal.flush()
         if self._young is not None:
             self._outlived(self._young[0])
+
+    def stuck(self) -> str | None:
+        """Be a rule for the watchdog of this process: versions load and answer in time.
+
+        That the champion does not is written down first, so that the processes that come after this one know of it.
+        """
+        for deadline, did in ((self._answering, "answer"), (self._loading, "load")):
+            version = deadline.passed()
+            if version:
+                self._tell_death_by(version)
+                return f"{version} did not {did} within {deadline.seconds:g} s"
+        return None
+
+    def _tell_death_by(self, version: str) -> None:
+        def die(connection: Connection) -> None:
+            newest = store.current(connection)
+            if newest is not None and _title(newest.rollout.champion) == version != self._shipped:
+                probation.die(connection, newest.rollout.revision, self._process, clock(connection))
+
+        try:
+            self._database.submit(die).result(LAST_WORDS_S)
+        except Exception as error:
+            log.error(
+                "a death is not written down; it counts if this process is young", version=version, exc_info=error
+            )
 
     def _run(self) -> None:
         for look in count(1):
@@ -141,16 +175,19 @@ class Lineup:
         for loaded in (self.now.champion, self._default):
             if (loaded.manifest.name, loaded.manifest.version) == variant.key:
                 return loaded
-        left_alone = InvalidModelVersion(f"{variant.model}/{variant.version} has ended {probation.DEATHS} processes")
+        version = _title(variant)
+        left_alone = InvalidModelVersion(f"{version} has ended {probation.DEATHS} processes")
         # This comes again at each look as long as it fails: it reads little before it reads a graph, and writes last.
         with self._database.read() as connection:
-            if probation.failed(connection, rollout.revision, clock(connection)):
+            if probation.too_many(probation.deaths(connection, rollout.revision, clock(connection))):
                 raise left_alone
         manifest, graph = self._stored(variant)
         if not self._database.write(lambda c: probation.begin(c, rollout.revision, self._process, clock(c))):
             raise left_alone
         self._young = rollout.revision, time.monotonic() + probation.YOUNG.total_seconds()
-        return ModelVersion.from_graph(manifest, graph, self._settings.threads)
+        watch = partial(self._answering.task, version)
+        with self._loading.task(version):
+            return ModelVersion.from_graph(manifest, graph, self._settings.threads, watch)
 
     def _outlived(self, revision: int) -> None:
         self._database.write(lambda connection: probation.end(connection, revision, self._process))
@@ -166,3 +203,7 @@ class Lineup:
             if found is None:
                 raise InvalidModelVersion(f"there is no {variant.model}/{variant.version}")
             return found.manifest, library.graph_of(self._settings, connection, found)
+
+
+def _title(variant: Variant) -> str:
+    return f"{variant.model}/{variant.version}"

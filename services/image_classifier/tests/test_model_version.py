@@ -1,5 +1,7 @@
 import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,21 @@ def test_no_probability_is_ever_exactly_0_or_1(folder: Path) -> None:
 @pytest.mark.parametrize("count", [0, 1, 2, 63, 64, 65, 200])
 def test_any_number_of_pictures_gets_as_many_predictions(folder: Path, count: int) -> None:
     assert len(ModelVersion.load(folder).predict(noise(count))) == count
+
+
+def test_each_forward_pass_is_watched_the_first_ones_too(folder: Path) -> None:
+    said: list[str] = []
+
+    @contextmanager
+    def watch() -> Iterator[None]:
+        said.append("begins")
+        yield
+        said.append("ends")
+
+    model = ModelVersion.load(folder, watch=watch)
+    assert said == ["begins", "ends"] * 2, "its proof, of one picture and of three"
+    model.predict(noise(65))
+    assert said == ["begins", "ends"] * 4
 
 
 def test_neighbours_in_a_batch_never_change_a_probability(folder: Path) -> None:

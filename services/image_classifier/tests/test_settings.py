@@ -30,6 +30,7 @@ def test_each_setting_of_its_own_has_the_prefix(monkeypatch: pytest.MonkeyPatch)
         ("HUELLA_CLASSIFIER_VERSION", ".."),
         ("HUELLA_CLASSIFIER_THREADS", "0"),
         ("HUELLA_CLASSIFIER_BATCH_LIMIT", "65"),
+        ("HUELLA_CLASSIFIER_ANSWER_DEADLINE_S", "121"),  # a process that hangs is to die young (probation.YOUNG)
     ],
 )
 def test_a_setting_that_can_not_be_stops_the_start(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

@@ -15,12 +15,16 @@ from urllib.request import urlopen
 import pytest
 
 from services.image_classifier.classify import PublishFailed
+from services.image_classifier.rollout import probation, store
+from services.image_classifier.rollout.domain import single
 from services.image_classifier.tests.ingest_double import chunk, photo, serve_ingest
 from services.image_classifier.tests.poisonable_worker import POISON
-from services.image_classifier.tests.tiny_model import write_tiny_model
-from services.image_classifier.worker import publisher
+from services.image_classifier.tests.rollout_worker import put_version
+from services.image_classifier.tests.tiny_model import hanging_graph, write_tiny_model
+from services.image_classifier.worker import MIGRATIONS, publisher
 from shared.broker import CLASSIFY_FRAMES, KEY_PREFIX, RECORD_ESTIMATES, create_celery, create_redis, queue_length
-from shared.messages import RecordEstimates
+from shared.database import Database, migrate, now
+from shared.messages import EstimateResult, RecordEstimates
 from shared.testing import free_port, wait_until
 from shared.watchdog import EXIT_CODE
 
@@ -200,6 +204,32 @@ def test_a_task_past_its_deadline_ends_the_worker(start: Callable[..., Worker], 
         assert worker.process.wait(timeout=30) == EXIT_CODE
         go_on.set()
     assert worker.logged("a task passed its deadline")
+
+
+def test_a_champion_that_hangs_ends_the_worker_and_a_fresh_one_does_the_rest(
+    start: Callable[..., Worker], redis_url: str, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/classifier.db"
+    migrate(url, MIGRATIONS)
+    database = Database(url)
+    put_version(database, "2", hanging_graph())
+    database.write(lambda connection: store.add(connection, single("tiny", "2"), "tests", "at once", now()))
+    with serve_ingest(PHOTOS) as ingest_url:
+        settings = {"HUELLA_CLASSIFIER_DATABASE_URL": url, "HUELLA_CLASSIFIER_ANSWER_DEADLINE_S": "5"}
+        worker = start(ingest_url, **settings)
+        publish(redis_url, chunk(PHOTOS, ingest_url))
+        assert worker.process.wait(timeout=60) == EXIT_CODE
+        assert worker.logged("tiny/2 did not answer within 5 s")
+        with database.read() as connection:
+            assert len(probation.deaths(connection, 1, now())) == 1, "at once"
+        # The relay offers what hangs alone then, and the rest together.
+        publish(redis_url, chunk({"r-dog": PHOTOS["r-dog"]}, ingest_url))
+        start(ingest_url, **settings)
+        (message,) = results(redis_url)
+    assert [(one.receipt, one.version) for one in message.results if isinstance(one, EstimateResult)] == [
+        ("r-dog", "2")
+    ]
+    database.close()
 
 
 def test_a_broker_that_is_gone_fails_publishing_instead_of_hanging() -> None:

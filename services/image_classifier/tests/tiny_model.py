@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 SIZE = 32
-_FLOAT, _UINT8, _INT64 = 1, 2, 7
+_FLOAT, _UINT8, _INT64, _BOOL = 1, 2, 7, 9
 
 
 def write_tiny_model(
@@ -84,6 +84,26 @@ def slow_graph(side: int = 1500, rounds: int = 8, swapped: bool = False) -> byte
     )
     extra += _tensor("zero", [], [0.0]) + _integers("square", [side, side])
     return tiny_graph(swapped=swapped, extra=extra, pooled="same")
+
+
+def hanging_graph() -> bytes:
+    """Give the same graph, that is done with a batch in some thousand years if one of its pictures is red."""
+    extra = _node("GlobalAveragePool", ["real"], "average") + _node("Flatten", ["average"], "colours")
+    extra += _node("MatMul", ["colours", "red"], "reds") + _node(
+        "ReduceMax", ["reds"], "reddest", _setting("keepdims", 0)
+    )
+    extra += _node("Greater", ["reddest", "much"], "is_red") + _node("Cast", ["is_red"], "once", _setting("to", _INT64))
+    extra += _node("Mul", ["once", "often"], "rounds")
+    # It carries a nought from round to round, which is then added: what is not used would not be computed.
+    body = _node("Identity", ["going"], "goes_on") + _node("Identity", ["carried"], "carried_on") + _text(2, "round")
+    body += _field(11, _value("round_number", _INT64, [])) + _field(11, _value("going", _BOOL, []))
+    body += _field(11, _value("carried", _FLOAT, []))
+    body += _field(12, _value("goes_on", _BOOL, [])) + _field(12, _value("carried_on", _FLOAT, []))
+    rounds = _field(5, _text(1, "body") + _field(6, body) + _number(20, 5))
+    extra += _node("Loop", ["rounds", "", "nought"], "nothing", rounds) + _node("Add", ["real", "nothing"], "same")
+    extra += _tensor("red", [3, 1], [1.0, 0.0, -1.0]) + _tensor("much", [], [150.0]) + _tensor("nought", [], [0.0])
+    extra += _field(5, _number(2, _INT64) + _text(8, "often") + _field(9, struct.pack("<q", 1 << 60)))
+    return tiny_graph(extra=extra, pooled="same")
 
 
 def external_graph(path: str) -> bytes:

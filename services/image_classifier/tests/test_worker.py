@@ -23,8 +23,9 @@ from services.image_classifier.tests.rollout_worker import put_version
 from services.image_classifier.tests.tiny_model import hanging_graph, write_tiny_model
 from services.image_classifier.worker import MIGRATIONS, publisher
 from shared.broker import CLASSIFY_FRAMES, KEY_PREFIX, RECORD_ESTIMATES, create_celery, create_redis, queue_length
-from shared.database import Database, migrate, now
+from shared.database import Database, now
 from shared.messages import EstimateResult, RecordEstimates
+from shared.migrations import migrate
 from shared.testing import free_port, wait_until
 from shared.watchdog import EXIT_CODE
 

@@ -1,6 +1,7 @@
 """Beliefs and images as JSON text, as the database keeps them; reading gives back exactly what was written."""
 
 import json
+from functools import lru_cache
 
 from services.aggregation.belief import Belief, OpenStay, Voice
 from services.aggregation.domain import Label, Occupancy, Species
@@ -26,8 +27,10 @@ def write_belief(belief: Belief) -> str:
     )
 
 
+@lru_cache(maxsize=4096)
 def read_belief(text: str) -> Belief:
     """Return the belief that `write_belief` wrote."""
+    # A space's checkpoint is the same for ten seconds, and read for each message. Nobody changes a belief.
     value = json.loads(text)
     empty, cat, dog, both = value["posterior"]
     return Belief(

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, delete, func, insert, literal, select, update
@@ -106,21 +107,26 @@ def _described(one: Delivery, frame: RowMapping) -> dict[str, Any]:
 
 def count(connection: Connection, counted: Sequence[EstimateResult]) -> None:
     """Add estimates to what was counted of their versions."""
-    table = tables.variant_counts
     numbers = Counter((one.revision, one.model, one.version, one.variant) for one in counted)
     if not numbers:
         return
-    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    adding = make(table)
-    adding = adding.on_conflict_do_update(
-        index_elements=list(table.primary_key.columns), set_={"number": table.c.number + adding.excluded.number}
-    )
     names = ("revision", "model", "version", "variant")
     rows = [
         dict(zip(names, key, strict=True)) | {"stripe": STRIPE, "number": number}
         for key, number in sorted(numbers.items())
     ]
-    connection.execute(adding, rows)
+    connection.execute(_adding(connection.dialect.name), rows)
+
+
+@cache
+def _adding(dialect: str) -> Any:
+    # Made once: to build a statement costs more than to run it.
+    table = tables.variant_counts
+    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    adding = make(table)
+    return adding.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns), set_={"number": table.c.number + adding.excluded.number}
+    )
 
 
 def counts(connection: Connection, newest: int) -> list[dict[str, Any]]:

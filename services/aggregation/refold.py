@@ -1,14 +1,19 @@
-"""Brings one space up to date: reads its evidence, folds it, and writes what changed. Called inside a transaction."""
+"""Brings spaces up to date: reads their evidence, folds it, and writes what changed. Called inside a transaction.
+
+A message is of many spaces, and a statement costs more than what it does to one of them: so what all of them need is
+asked and written at once.
+"""
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import uuid_utils
-from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, and_, bindparam, delete, insert, or_, select, update
 
 from services.aggregation import tables
 from services.aggregation.belief import Belief, Fold, Span
@@ -24,19 +29,25 @@ Row = Mapping[str, Any]
 MICROSECOND = timedelta(microseconds=1)
 FOR_EVER = datetime.max.replace(tzinfo=UTC)
 
-# Made once: for the statements that every space of every message needs, building costs more than running.
-_SPANS_AFTER = (
-    select(tables.spans.c.since, tables.spans.c.occupancy, tables.spans.c.probability)
-    .where(tables.spans.c.space_id == bindparam("space_id"), tables.spans.c.since > bindparam("after"))
-    .order_by(tables.spans.c.since)
+# Made once: for the statements that every message needs, building costs more than running.
+_EVIDENCE_FORGOTTEN = delete(tables.evidence).where(
+    tables.evidence.c.space_id == bindparam("of_space"), tables.evidence.c.bucket < bindparam("before")
 )
-_STAYS_UNSETTLED = select(tables.stays).where(
-    tables.stays.c.space_id == bindparam("space_id"),
-    or_(tables.stays.c.until_at.is_(None), tables.stays.c.until_at >= bindparam("ended_after")),
+_SPANS_REPLACED = delete(tables.spans).where(
+    tables.spans.c.space_id == bindparam("of_space"), tables.spans.c.since > bindparam("after")
+)
+_STAYS_RECORDED = (
+    update(tables.stays)
+    .where(
+        tables.stays.c.space_id == bindparam("of_space"),
+        tables.stays.c.recorded.is_(False),
+        tables.stays.c.from_at < bindparam("closed"),
+    )
+    .values(recorded=True)
 )
 _SPACE_FOLDED = (
     update(tables.spaces)
-    .where(tables.spaces.c.id == bindparam("space_id"))
+    .where(tables.spaces.c.id == bindparam("of_space"))
     .values(
         version=tables.spaces.c.version + 1,
         frames=tables.spaces.c.frames + bindparam("more_frames"),
@@ -87,62 +98,92 @@ def load_window(connection: Connection, space: Row, rules: Rules) -> Window:
     return window
 
 
-def refold(
-    connection: Connection,
-    space: Row,
-    now: datetime,
-    rules: Rules,
-    *,
-    window: Window | None = None,
-    name: str | None = None,
-    frames: int = 0,
-) -> list[Change]:
-    """Fold the evidence of a locked space as of `now`, write its belief, spans and stays, and return what changed.
+@dataclass(frozen=True, slots=True)
+class ToFold:
+    """A locked space that is to be folded.
 
     `space` is its row, with `newest_at` brought up to date; `window` is its evidence if it is at hand, `name` what to
     call this fold; `frames` is how many more frames the space has now.
     """
-    window = window if window is not None else load_window(connection, space, rules)
+
+    space: Row
+    window: Window | None = None
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    frames: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Folded:
+    """A space with its new fold: `closed` and `checkpoint` are what it is to have, `start` was its checkpoint."""
+
+    todo: ToFold
+    start: Belief
+    fold: Fold
+    closed: int | None
+    checkpoint: str
+
+    @property
+    def space(self) -> Row:
+        return self.todo.space
+
+
+def refold(connection: Connection, todo: Sequence[ToFold], now: datetime, rules: Rules) -> list[Change]:
+    """Fold the evidence of locked spaces as of `now`, write their belief, spans and stays, and return what changed."""
+    if not todo:
+        return []
+    folded = [_fold(connection, one, now, rules) for one in todo]
+    moved = [
+        (one.space, one.closed) for one in folded if one.closed is not None and one.closed != one.space["closed_before"]
+    ]
+    if moved:
+        forgotten = [{"of_space": space["id"], "before": closed - rules.horizon_s} for space, closed in moved]
+        connection.execute(_EVIDENCE_FORGOTTEN, forgotten)
+    _write_spans(connection, folded)
+    changes: list[Change] = []
+    for one, stays in zip(folded, _unsettled_stays(connection, folded, rules), strict=True):
+        changes += _change_of_occupancy(one)
+        changes += _write_stays(connection, one, stays, now)
+    if moved:
+        recorded = [{"of_space": space["id"], "closed": moment(closed * 1_000_000)} for space, closed in moved]
+        connection.execute(_STAYS_RECORDED, recorded)
+    connection.execute(_SPACE_FOLDED, [_space_row(one, rules) for one in folded])
+    return changes
+
+
+def _fold(connection: Connection, todo: ToFold, now: datetime, rules: Rules) -> _Folded:
+    space = todo.space
+    window = todo.window if todo.window is not None else load_window(connection, space, rules)
     start = read_belief(space["checkpoint"])
-    checkpoint, closed = start, None
+    checkpoint, closed = space["checkpoint"], None
     if space["newest_at"] is None:
         fold = Fold(start, space["stale_after_s"], rules)
     else:
         closed = closed_before(space, microseconds(space["newest_at"]), rules)
         folded_before = space["closed_before"] if space["closed_before"] is not None else closed
         fold = window.fold(start, folded_before, space["stale_after_s"], rules)
-        checkpoint = window.belief_before(closed, fold)
         if closed > folded_before:
-            _forget_before(connection, space, window, closed - rules.horizon_s)
-    now_us = max(microseconds(now), fold.belief.last_evidence_us or 0)
-    fold.pass_time(now_us)
-    changes = _write_spans(connection, space, start, fold)
-    changes += _write_stays(connection, space, fold, closed, now, rules)
-    belief = fold.belief
-    connection.execute(
-        _SPACE_FOLDED,
-        {
-            "space_id": space["id"],
-            "more_frames": frames,
-            "newest_at": space["newest_at"],
-            "last_evidence_at": None if belief.last_evidence_us is None else moment(belief.last_evidence_us),
-            "occupancy": belief.occupancy,
-            "probability": belief.probability,
-            "since": moment(belief.since_us) if belief.since_us else space["created_at"],
-            "posterior": json.dumps(dict(zip(STATES, belief.posterior, strict=True))),
-            "due_at": _due_at(belief, space["stale_after_s"], rules),
-            "closed_before": closed,
-            "checkpoint": write_belief(checkpoint),
-            "fold": name or uuid.uuid4().hex,
-        },
-    )
-    return changes
+            checkpoint = write_belief(window.belief_before(closed, fold))
+            window.forget_before(closed - rules.horizon_s)
+    fold.pass_time(max(microseconds(now), fold.belief.last_evidence_us or 0))
+    return _Folded(todo, start, fold, closed, checkpoint)
 
 
-def _forget_before(connection: Connection, space: Row, window: Window, bucket: int) -> None:
-    table = tables.evidence
-    connection.execute(delete(table).where(table.c.space_id == space["id"], table.c.bucket < bucket))
-    window.forget_before(bucket)
+def _space_row(one: _Folded, rules: Rules) -> dict[str, Any]:
+    space, belief = one.space, one.fold.belief
+    return {
+        "of_space": space["id"],
+        "more_frames": one.todo.frames,
+        "newest_at": space["newest_at"],
+        "last_evidence_at": None if belief.last_evidence_us is None else moment(belief.last_evidence_us),
+        "occupancy": belief.occupancy,
+        "probability": belief.probability,
+        "since": moment(belief.since_us) if belief.since_us else space["created_at"],
+        "posterior": json.dumps(dict(zip(STATES, belief.posterior, strict=True))),
+        "due_at": _due_at(belief, space["stale_after_s"], rules),
+        "closed_before": one.closed,
+        "checkpoint": one.checkpoint,
+        "fold": one.todo.name,
+    }
 
 
 def _due_at(belief: Belief, stale_after_s: int, rules: Rules) -> datetime | None:
@@ -153,51 +194,104 @@ def _due_at(belief: Belief, stale_after_s: int, rules: Rules) -> datetime | None
     return moment(min(times)) + MICROSECOND if times else None
 
 
-def _write_spans(connection: Connection, space: Row, start: Belief, fold: Fold) -> list[Change]:
-    """Make the spans after the checkpoint's last one equal to the fold's; return the change of what is shown."""
+@cache
+def _spans_after(number: int) -> Any:
+    """Return the statement for the spans of so many spaces, each from a time of its own on."""
     table = tables.spans
-    after = moment(start.since_us)
-    kept = connection.execute(_SPANS_AFTER, {"space_id": space["id"], "after": after}).all()
-    old = [Span(microseconds(since), Occupancy(occupancy), probability) for since, occupancy, probability in kept]
-    if old != fold.spans:
-        connection.execute(delete(table).where(table.c.space_id == space["id"], table.c.since > after))
-        if fold.spans:
-            connection.execute(
-                insert(table),
-                [
-                    {
-                        "space_id": space["id"],
-                        "since": moment(span.since_us),
-                        "occupancy": span.occupancy,
-                        "probability": span.probability,
-                    }
-                    for span in fold.spans
-                ],
-            )
-    belief = fold.belief
-    if belief.occupancy == space["occupancy"]:
+    each = [
+        and_(table.c.space_id == bindparam(f"space_{n}"), table.c.since > bindparam(f"after_{n}"))
+        for n in range(number)
+    ]
+    return select(table).where(or_(*each)).order_by(table.c.space_id, table.c.since)
+
+
+@cache
+def _stays_ended_after(number: int) -> Any:
+    """Return the statement for the stays of so many spaces that go on or ended after a time of each space's own."""
+    table = tables.stays
+    each = [
+        and_(
+            table.c.space_id == bindparam(f"space_{n}"),
+            or_(table.c.until_at.is_(None), table.c.until_at >= bindparam(f"after_{n}")),
+        )
+        for n in range(number)
+    ]
+    return select(table).where(or_(*each))
+
+
+def _of_each(
+    connection: Connection, statement: Callable[[int], Any], after: Sequence[tuple[str, datetime]]
+) -> list[list[RowMapping]]:
+    """Return the rows of each space (id and time), asked at once."""
+    asked: dict[str, object] = {}
+    for n, (space_id, at) in enumerate(after):
+        asked |= {f"space_{n}": space_id, f"after_{n}": at}
+    found: dict[str, list[RowMapping]] = {space_id: [] for space_id, _ in after}
+    for row in connection.execute(statement(len(after)), asked).mappings():
+        found[row["space_id"]].append(row)
+    return list(found.values())
+
+
+def _write_spans(connection: Connection, folded: Sequence[_Folded]) -> None:
+    """Make the spans after each checkpoint's last one equal to the fold's."""
+    after = [(one.space["id"], moment(one.start.since_us)) for one in folded]
+    differing = [
+        one
+        for one, rows in zip(folded, _of_each(connection, _spans_after, after), strict=True)
+        if one.fold.spans
+        != [Span(microseconds(row["since"]), Occupancy(row["occupancy"]), row["probability"]) for row in rows]
+    ]
+    if not differing:
+        return
+    connection.execute(
+        _SPANS_REPLACED,
+        [{"of_space": one.space["id"], "after": moment(one.start.since_us)} for one in differing],
+    )
+    new = [
+        {
+            "space_id": one.space["id"],
+            "since": moment(span.since_us),
+            "occupancy": span.occupancy,
+            "probability": span.probability,
+        }
+        for one in differing
+        for span in one.fold.spans
+    ]
+    if new:
+        connection.execute(insert(tables.spans), new)
+
+
+def _change_of_occupancy(one: _Folded) -> list[Change]:
+    """Return the change of what is shown of a space, if there is one."""
+    belief, before = one.fold.belief, one.space["occupancy"]
+    if belief.occupancy == before:
         return []
     details = {
         "occupancy": belief.occupancy,
-        "before": space["occupancy"],
+        "before": before,
         "probability": belief.probability,
         "since": isoformat(moment(belief.since_us)),
     }
-    return [Change("occupancy", space["id"], details)]
+    return [Change("occupancy", one.space["id"], details)]
 
 
-def _write_stays(
-    connection: Connection, space: Row, fold: Fold, closed: int | None, now: datetime, rules: Rules
-) -> list[Change]:
-    table = tables.stays
-    ended_after = FOR_EVER
-    if space["closed_before"] is not None:
-        # What ended before the checkpoint can't be told otherwise by any photo that still counts. But the checkpoint
-        # may hold a stay open whose species was gone already: each fold ends it anew, and its row ended then or later.
-        ends = [stay.until_us for stay in fold.closed if stay.until_us is not None]
-        ended_after = moment(min([(space["closed_before"] - rules.grace_s) * 1_000_000, *ends]))
-    unsettled = {"space_id": space["id"], "ended_after": ended_after}
-    rows = connection.execute(_STAYS_UNSETTLED, unsettled).mappings().all()
+def _unsettled_stays(connection: Connection, folded: Sequence[_Folded], rules: Rules) -> list[list[RowMapping]]:
+    """Return the rows of each space's stays that its fold may still change."""
+    after = []
+    for one in folded:
+        ended_after = FOR_EVER
+        if one.space["closed_before"] is not None:
+            # What ended before the checkpoint can't be told otherwise by any photo that still counts. But the
+            # checkpoint may hold a stay open whose species was gone already: each fold ends it anew, and its row ended
+            # then or later.
+            ends = [stay.until_us for stay in one.fold.closed if stay.until_us is not None]
+            ended_after = moment(min([(one.space["closed_before"] - rules.grace_s) * 1_000_000, *ends]))
+        after.append((one.space["id"], ended_after))
+    return _of_each(connection, _stays_ended_after, after)
+
+
+def _write_stays(connection: Connection, one: _Folded, rows: Sequence[RowMapping], now: datetime) -> list[Change]:
+    table, space = tables.stays, one.space
     kept = [
         KeptStay(
             row["id"],
@@ -209,7 +303,7 @@ def _write_stays(
         for row in rows
     ]
     newest_us = microseconds(space["newest_at"]) if space["newest_at"] else microseconds(now)
-    revision = revise(kept, fold.stays(), newest_us)
+    revision = revise(kept, one.fold.stays(), newest_us)
     changes = []
     for stay in revision.opened:
         row = {
@@ -244,16 +338,6 @@ def _write_stays(
     for gone in revision.withdrawn:
         connection.execute(delete(table).where(table.c.id == gone.id))
         changes.append(stay_change("stay_withdrawn", by_id[gone.id]))
-    if closed is not None and closed != space["closed_before"]:
-        connection.execute(
-            update(table)
-            .where(
-                table.c.space_id == space["id"],
-                table.c.recorded.is_(False),
-                table.c.from_at < moment(closed * 1_000_000),
-            )
-            .values(recorded=True)
-        )
     return changes
 
 

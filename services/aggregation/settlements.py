@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.aggregation import tables
@@ -28,35 +30,42 @@ class Settlement:
     reason: str | None
 
 
+# Made once: to build a statement costs more than to run it.
+_DUE = (
+    select(table.c.receipt, table.c.state, table.c.reason)
+    .where(table.c.next_try_at <= bindparam("now"))
+    .order_by(table.c.next_try_at)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_POSTPONED = update(table).where(table.c.receipt.in_(bindparam("receipts"))).values(next_try_at=bindparam("until"))
+_DELIVERED = delete(table).where(table.c.receipt.in_(bindparam("receipts")), table.c.state == bindparam("told"))
+
+
+@cache
+def _inserting(dialect: str, state: str) -> Any:
+    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    if state == "rejected":
+        return make(table).on_conflict_do_nothing(index_elements=["receipt"])
+    return make(table).on_conflict_do_update(index_elements=["receipt"], set_={"state": "counted", "reason": None})
+
+
 def enqueue(
     connection: Connection, counted: Sequence[Settlement], rejected: Sequence[Settlement], now: datetime
 ) -> None:
     """Queue settlements; `counted` replaces a `rejected` that still waits, and never the other way."""
-    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    for group, insert in (
-        (rejected, make(table).on_conflict_do_nothing(index_elements=["receipt"])),
-        (
-            counted,
-            make(table).on_conflict_do_update(index_elements=["receipt"], set_={"state": "counted", "reason": None}),
-        ),
-    ):
+    for state, group in (("rejected", rejected), ("counted", counted)):
         rows = [
             {"receipt": one.receipt, "state": one.state, "reason": one.reason, "created_at": now, "next_try_at": now}
             for one in sorted(group, key=lambda one: one.receipt)
         ]
         if rows:
-            connection.execute(insert, rows)
+            connection.execute(_inserting(connection.dialect.name, state), rows)
 
 
 def claim(connection: Connection, now: datetime, limit: int) -> list[Settlement]:
     """Return settlements that are due, oldest first, and keep them from others for `LEASE`."""
-    rows = connection.execute(
-        select(table.c.receipt, table.c.state, table.c.reason)
-        .where(table.c.next_try_at <= now)
-        .order_by(table.c.next_try_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    ).all()
+    rows = connection.execute(_DUE, {"now": now, "most": limit}).all()
     postpone(connection, [receipt for receipt, _, _ in rows], now + LEASE)
     return [Settlement(receipt, state, reason) for receipt, state, reason in rows]
 
@@ -64,7 +73,7 @@ def claim(connection: Connection, now: datetime, limit: int) -> list[Settlement]
 def postpone(connection: Connection, receipts: Sequence[str], until: datetime) -> None:
     """Let these settlements come due at `until`."""
     if receipts:
-        connection.execute(update(table).where(table.c.receipt.in_(receipts)).values(next_try_at=until))
+        connection.execute(_POSTPONED, {"receipts": receipts, "until": until})
 
 
 def put_off(connection: Connection, receipts: Sequence[str], now: datetime) -> None:
@@ -77,7 +86,7 @@ def delivered(connection: Connection, settlements: Sequence[Settlement]) -> None
     for state in ("counted", "rejected"):
         receipts = [one.receipt for one in settlements if one.state == state]
         if receipts:
-            connection.execute(delete(table).where(table.c.receipt.in_(receipts), table.c.state == state))
+            connection.execute(_DELIVERED, {"receipts": receipts, "told": state})
 
 
 def pending(connection: Connection) -> int:

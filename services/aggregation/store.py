@@ -1,7 +1,6 @@
 """What changes the database: frames are counted, spaces made, frames corrected, stays decided. Each function runs
 inside one transaction of `shared.database.Database.write` and takes the connection first."""
 
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,7 +8,7 @@ from functools import cache
 from typing import Any
 
 import uuid_utils
-from sqlalchemy import Connection, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.aggregation import deliveries, tables
@@ -20,6 +19,7 @@ from services.aggregation.occupancy import Image, Rules, add_image, bucket_of, e
 from services.aggregation.refold import (
     Change,
     Row,
+    ToFold,
     closed_before,
     load_window,
     moment,
@@ -64,11 +64,15 @@ def _inserting(dialect: str, table: Table, keys: tuple[str, ...]) -> Any:
     return make(table).on_conflict_do_nothing(index_elements=list(keys))
 
 
+_LOCKED = (
+    select(tables.spaces).where(tables.spaces.c.id.in_(bindparam("ids"))).order_by(tables.spaces.c.id).with_for_update()
+)
+
+
 def lock_spaces(connection: Connection, space_ids: Iterable[str]) -> dict[str, Row]:
     """Return the rows of spaces, locked in the order of their ids so that no two writers wait for each other."""
-    table = tables.spaces
-    query = select(table).where(table.c.id.in_(sorted(space_ids))).order_by(table.c.id).with_for_update()
-    return {row["id"]: dict(row) for row in connection.execute(query).mappings()}
+    rows = connection.execute(_LOCKED, {"ids": sorted(space_ids)}).mappings()
+    return {row["id"]: dict(row) for row in rows}
 
 
 def new_space(space_id: str, now: datetime, stale_after_s: int, rules: Rules) -> dict[str, Any]:
@@ -107,18 +111,27 @@ def record(
     found = {result.receipt: result for result in results if isinstance(result, EstimateResult)}
     rejected = {result.receipt: result for result in results if isinstance(result, RejectedResult)}
     space_ids = sorted({result.space_id for result in found.values()})
-    _make_missing_spaces(connection, space_ids, now, stale_after_s, rules)
-    spaces = lock_spaces(connection, space_ids)
+    spaces = _lock_or_make(connection, space_ids, now, stale_after_s, rules)
     counted_before = _counted(connection, [*found, *rejected])
     new = [result for receipt, result in sorted(found.items()) if receipt not in counted_before]
-    changes: list[Change] = []
+    by_space: dict[str, list[EstimateResult]] = {}
+    for result in new:
+        by_space.setdefault(result.space_id, []).append(result)
+    todo: list[ToFold] = []
     rows: list[dict[str, Any]] = []
-    for space_id, space in spaces.items():
-        here = [result for result in new if result.space_id == space_id]
-        if here:
-            space_changes, space_rows = _count_in_space(connection, space, here, now, rules, windows)
-            changes += space_changes
-            rows += space_rows
+    evidence_rows: list[dict[str, Any]] = []
+    for space_id in sorted(by_space):
+        here = by_space[space_id]
+        one, space_rows, space_evidence = _count_in_space(connection, spaces[space_id], here, now, rules, windows)
+        todo.append(one)
+        rows += space_rows
+        evidence_rows += space_evidence
+    if evidence_rows:
+        connection.execute(_putting_evidence(connection.dialect.name), evidence_rows)
+    changes = refold(connection, todo, now, rules)
+    for one in todo:
+        if one.window is not None:
+            windows.keep(one.space["id"], one.name, one.window)
     if rows:
         insert_missing(connection, tables.estimates, rows, "receipt")
         deliveries.count(connection, new)
@@ -133,19 +146,23 @@ def record(
     return Recorded(new, sum(row["late"] for row in rows), len(found) - len(new), len(refused), changes)
 
 
-def _make_missing_spaces(
+def _lock_or_make(
     connection: Connection, space_ids: Sequence[str], now: datetime, stale_after_s: int, rules: Rules
-) -> None:
-    table = tables.spaces
-    known = set(connection.execute(select(table.c.id).where(table.c.id.in_(space_ids))).scalars())
-    rows = [new_space(space_id, now, stale_after_s, rules) for space_id in space_ids if space_id not in known]
-    if rows:
-        insert_missing(connection, table, rows, "id")
+) -> dict[str, Row]:
+    """Return the rows of spaces, locked; those that nobody described yet are made."""
+    spaces = lock_spaces(connection, space_ids)
+    missing = [new_space(space_id, now, stale_after_s, rules) for space_id in space_ids if space_id not in spaces]
+    if not missing:
+        return spaces
+    insert_missing(connection, tables.spaces, missing, "id")
+    return lock_spaces(connection, space_ids)
+
+
+_COUNTED = select(tables.estimates.c.receipt).where(tables.estimates.c.receipt.in_(bindparam("receipts")))
 
 
 def _counted(connection: Connection, receipts: Sequence[str]) -> set[str]:
-    table = tables.estimates
-    return set(connection.execute(select(table.c.receipt).where(table.c.receipt.in_(receipts))).scalars())
+    return set(connection.execute(_COUNTED, {"receipts": receipts}).scalars())
 
 
 def _count_in_space(
@@ -155,8 +172,11 @@ def _count_in_space(
     now: datetime,
     rules: Rules,
     windows: Windows,
-) -> tuple[list[Change], list[dict[str, Any]]]:
-    """Fold new results into their space; return what changed and the rows of the results, still to be written."""
+) -> tuple[ToFold, list[dict[str, Any]], list[dict[str, Any]]]:
+    """Take new results into their space's window.
+
+    Returns what is to be folded, and the rows of the results and of the evidence, which are still to be written.
+    """
     newest = max([result.observed_at for result in results] + ([space["newest_at"]] if space["newest_at"] else []))
     closed = closed_before(space, microseconds(newest), rules)
     rows = []
@@ -169,13 +189,9 @@ def _count_in_space(
         rows.append(_estimate_row(result, now, late))
         if not late and result.quality == GOOD:
             fresh.setdefault((bucket, result.camera_id), []).append(result)
-    current = {**space, "newest_at": newest}
     window = windows.take(space["id"], space["fold"]) or load_window(connection, space, rules)
-    _add_evidence(connection, space["id"], window, fresh, rules)
-    name = uuid.uuid4().hex
-    changes = refold(connection, current, now, rules, window=window, name=name, frames=len(rows))
-    windows.keep(space["id"], name, window)
-    return changes, rows
+    evidence_rows = _add_evidence(space["id"], window, fresh, rules)
+    return ToFold({**space, "newest_at": newest}, window, frames=len(rows)), rows, evidence_rows
 
 
 def _estimate_row(result: EstimateResult, now: datetime, late: bool) -> dict[str, Any]:
@@ -202,13 +218,9 @@ def _estimate_row(result: EstimateResult, now: datetime, late: bool) -> dict[str
 
 
 def _add_evidence(
-    connection: Connection,
-    space_id: str,
-    window: Window,
-    fresh: Mapping[tuple[int, str], Sequence[EstimateResult]],
-    rules: Rules,
-) -> None:
-    """Add results, by bucket and camera, to a space's window and to its rows."""
+    space_id: str, window: Window, fresh: Mapping[tuple[int, str], Sequence[EstimateResult]], rules: Rules
+) -> list[dict[str, Any]]:
+    """Add results, by bucket and camera, to a space's window, and return its rows that differ now."""
     rows = []
     for (bucket, camera_id), results in fresh.items():
         images = dict(window.buckets.get(bucket, {}).get(camera_id, {}))
@@ -222,8 +234,7 @@ def _add_evidence(
             add_image(images, result.sha256[:DIGEST_LENGTH], image, rules)
         window.put(bucket, camera_id, images)
         rows.append(_evidence_row(space_id, bucket, camera_id, images))
-    if rows:
-        connection.execute(_putting_evidence(connection.dialect.name), rows)
+    return rows
 
 
 @cache
@@ -254,17 +265,16 @@ def put_space(connection: Connection, space_id: str, described: Mapping[str, Any
         return False
     connection.execute(update(tables.spaces).where(tables.spaces.c.id == space_id).values(**described))
     changes = [Change("space", space_id, dict(described))]
-    changes += refold(connection, {**space, **described}, now, rules)
+    changes += refold(connection, [ToFold({**space, **described})], now, rules)
     write_changes(connection, changes, now)
     return False
 
 
 def pass_time(connection: Connection, space_ids: Sequence[str], now: datetime, rules: Rules) -> list[Change]:
     """Write what time alone changed of some spaces: they became stale, or a grace time ended."""
-    changes: list[Change] = []
-    for space in lock_spaces(connection, space_ids).values():
-        if space["due_at"] is not None and space["due_at"] <= now:
-            changes += refold(connection, space, now, rules)
+    spaces = lock_spaces(connection, space_ids).values()
+    due = [ToFold(space) for space in spaces if space["due_at"] is not None and space["due_at"] <= now]
+    changes = refold(connection, due, now, rules)
     write_changes(connection, changes, now)
     return changes
 
@@ -299,7 +309,7 @@ def correct(
     bucket = bucket_of(microseconds(frame["observed_at"]), rules)
     if not frame["late"] and space["closed_before"] is not None and bucket >= space["closed_before"]:
         _gather_evidence(connection, frame["space_id"], bucket, frame["camera_id"], rules)
-        changes += refold(connection, space, now, rules)
+        changes += refold(connection, [ToFold(space)], now, rules)
     write_changes(connection, changes, now)
     if label is None:
         return "undone"

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from sqlalchemy import delete, select
+from sqlalchemy import delete, event, select
 
 from services.aggregation import tables
 from services.aggregation.belief import Belief
@@ -48,6 +48,20 @@ def believed(database: Database) -> dict[str, Any]:
         ).all()
         spans = connection.execute(select(tables.spans).order_by(tables.spans.c.space_id, tables.spans.c.since)).all()
     return {"spaces": [tuple(row) for row in spaces], "stays": [tuple(row) for row in found], "spans": list(spans)}
+
+
+def written(database: Database) -> dict[str, Any]:
+    """Return what else a message writes of its spaces: checkpoints, evidence that still counts, recorded stays."""
+    spaces, stays = tables.spaces.c, tables.stays.c
+    with database.read() as connection:
+        return {
+            name: [tuple(row) for row in connection.execute(query)]
+            for name, query in (
+                ("spaces", select(spaces.id, spaces.closed_before, spaces.checkpoint).order_by(spaces.id)),
+                ("evidence", select(tables.evidence).order_by(*tables.evidence.primary_key.columns)),
+                ("stays", select(stays.space_id, stays.species).where(stays.recorded).order_by(stays.space_id)),
+            )
+        }
 
 
 def outbox(database: Database) -> dict[str, tuple[str, str | None]]:
@@ -121,6 +135,42 @@ def test_shuffled_and_repeated_messages_give_the_same_belief(database: Database,
             record_at(database, chunk, now, windows)
         assert believed(database) == in_order
     assert in_order["stays"]
+
+
+def test_a_message_of_many_spaces_gives_what_a_message_of_each_gives(database: Database) -> None:
+    chance, start, now = random.Random(5), minutes_ago(34), datetime.now(UTC)
+    results = []
+    for number in range(480):
+        space = f"k{number % 12}"
+        there = number < 48
+        at = start + timedelta(seconds=4 * number + chance.uniform(-30, 30))
+        results.append(result(space, f"c-{space}", at, cat=0.97 if there else 0.03))
+    for part in chunks(results, 24):
+        record_at(database, part, now)
+    together, written_together = believed(database), written(database)
+    assert len(together["spaces"]) == 12
+    assert {until is None for _, _, _, until in together["stays"]} == {False}
+    assert len(written_together["stays"]) == 12
+    with erased(database):
+        for part in chunks(results, 24):
+            for space in sorted({one["space_id"] for one in part}):
+                record_at(database, [one for one in part if one["space_id"] == space], now)
+    assert believed(database) == together
+    assert written(database) == written_together
+
+
+def test_a_message_of_many_spaces_asks_no_more_than_one_of_a_single_space(database: Database, record: Record) -> None:
+    asked: list[str] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    # The second message finds each space made, and within a bucket no checkpoint moves.
+    at = minutes_ago(1)
+    numbers = []
+    for spaces in (["alone"], [f"k{number}" for number in range(12)]):
+        record(*(result(space, space, at) for space in spaces))
+        asked.clear()
+        record(*(result(space, space, at + timedelta(seconds=1)) for space in spaces))
+        numbers.append(len(asked))
+    assert numbers[0] == numbers[1], asked
 
 
 def test_a_rebuild_from_all_estimates_equals_what_grew_bit_by_bit(database: Database) -> None:

@@ -1,6 +1,7 @@
 """The settler: whatever waits reaches ingest, however often the network fails; nothing is told twice for long."""
 
 import json
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -8,12 +9,12 @@ from typing import Any
 import httpx
 import pytest
 import uuid_utils
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from services.aggregation import metrics, tables
 from services.aggregation.settings import Settings
 from services.aggregation.settlements import claim, pending
-from services.aggregation.settler import LONGEST_WAIT_S, Settler
+from services.aggregation.settler import GATHER_S, LONGEST_WAIT_S, Settler
 from services.aggregation.tests.conftest import Record, result
 from shared.database import Database, now
 from shared.testing import wait_until
@@ -195,3 +196,48 @@ def test_its_thread_delivers_when_woken_and_stops(database: Database, settings: 
     one.wake()
     wait_until("the settlement is delivered", lambda: waiting(database) == 0)
     one.stop()
+
+
+def test_what_is_counted_while_it_gathers_is_told_with_the_rest(
+    database: Database, settings: Settings, record: Record
+) -> None:
+    requests: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        return settled(request)
+
+    one = settler(database, settings, answer)
+
+    class Gathering(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            if timeout == GATHER_S and not waiting(database) > 1:
+                record(result())
+            return self.is_set()
+
+    one._stopping = Gathering()
+    record(result())
+    one.wake()
+    one.start()
+    wait_until("both are delivered", lambda: waiting(database) == 0)
+    one.stop()
+    assert [len(told(request)) for request in requests] == [2]
+
+
+def test_the_outbox_is_not_asked_again_once_a_bulk_was_not_full(
+    database: Database, settings: Settings, record: Record
+) -> None:
+    record(*(result() for _ in range(3)))
+    written: list[str] = []
+    event.listen(database.engine, "commit", lambda _: written.append("commit"))
+    assert settler(database, settings, settled).deliver_all() == 0
+    assert len(written) == 2, "one to claim and one to forget"
+
+
+def test_more_than_a_bulk_is_told_at_once(
+    database: Database, settings: Settings, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.aggregation.settler.BULK", 2)
+    record(*(result() for _ in range(5)))
+    assert settler(database, settings, settled).deliver_all() == 0
+    assert waiting(database) == 0

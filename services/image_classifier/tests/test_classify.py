@@ -226,9 +226,9 @@ def test_an_answer_larger_than_its_images_may_be_is_not_read_to_its_end(bench: B
 
 def test_one_connection_serves_chunk_after_chunk(bench: Bench) -> None:
     connections: list[object] = []
-    # Bytes after a JPEG's end change nothing; this many let the answer end just where a block of the reader does.
+    # Bytes after a JPEG's end change nothing; this many let the answer end just where a piece that is received does.
     photos = {receipt: content + bytes(80_000 - len(content)) for receipt, content in PHOTOS.items()}
-    assert len(tar_answer(photos)) % images.BLOCK == 0
+    assert len(tar_answer(photos)) % (64 * 1024) == 0
     with (
         serve_ingest(photos, lambda request: connections.append(request.client_address)) as url,
         images.create_client(10) as bench.client,

@@ -1,7 +1,7 @@
 """The worker of batches: a process of its own, which takes the processor's time that nothing else wants.
 
-A camera's frame so never waits for what a batch is at, and neither do those who take, count and show it: the system
-takes the core from this process the moment one of them has something to do (docs/adr/0016-batches-apart.md).
+A camera's frame so never waits for what a batch is at, and where both want a core the system prefers whoever takes,
+classifies, counts and shows frames (docs/adr/0016-batches-apart.md).
 """
 
 import os

@@ -36,8 +36,6 @@ def create_celery(name: str, url: str) -> Celery:
             "unacked_mutex_key": f"{name}:unacked_mutex",
             # By this the broker's list of connections tells whose workers are there, unless each has a user of its own.
             "client_name": None if urlsplit(url).username else name,
-            # A worker of several queues takes from a later one only while those before it are empty.
-            "queue_order_strategy": "priority",
             "priority_steps": [0],  # each queue is exactly one list, so its length can be read
             "socket_timeout": 10,
             "socket_connect_timeout": 3,
@@ -64,9 +62,9 @@ def create_celery(name: str, url: str) -> Celery:
     return app
 
 
-def worker_arguments(*queues: str) -> list[str]:
-    """Return the command line of a worker of `queues`, the first before the others, one message at a time."""
-    return ["worker", "--pool=solo", "-Q", ",".join(queues), "--without-gossip", "--without-mingle", "--loglevel=INFO"]
+def worker_arguments(queue: str) -> list[str]:
+    """Return the command line of a worker of `queue`, one message at a time."""
+    return ["worker", "--pool=solo", "-Q", queue, "--without-gossip", "--without-mingle", "--loglevel=INFO"]
 
 
 def create_redis(url: str) -> Redis:

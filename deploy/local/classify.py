@@ -14,7 +14,7 @@ from deploy.local.running import Interrupted, configured, has_holder, interrupti
 from deploy.local.system import PROGRAMS, CannotStart, System
 from services.image_classifier import batch
 
-NEEDED: Final = ("image_classifier", "image_classifier_worker")
+NEEDED: Final = ("image_classifier", "image_classifier_batch_worker")
 READY_WITHIN_S: Final = 120.0
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -43,6 +43,7 @@ PROGRAMS = (
     Program("camera_ingest", "services.camera_ingest.main", 1, "/readyz"),
     Program("image_classifier", "services.image_classifier.main", 2, "/readyz"),
     Program("image_classifier_worker", "services.image_classifier.worker", 12, "/metrics"),
+    Program("image_classifier_batch_worker", "services.image_classifier.batches.worker", 14, "/metrics"),
     Program("aggregation", "services.aggregation.main", 3, "/readyz"),
     Program("aggregation_worker", "services.aggregation.worker", 13, "/metrics"),
 )

@@ -32,6 +32,12 @@ class Settings(ServiceSettings):
     worker_metrics_port: int = Field(
         default_factory=_port_after_base(12), ge=1, le=65535, description="Port of a worker's metrics; base port + 12."
     )
+    batch_metrics_port: int = Field(
+        default_factory=_port_after_base(14),
+        ge=1,
+        le=65535,
+        description="Port of the metrics of a worker of batches; base port + 14.",
+    )
     ingest_url: str = Field(
         default_factory=lambda earlier: f"http://127.0.0.1:{earlier['base_port'] + 1}",
         validation_alias="HUELLA_INGEST_URL",

@@ -1,7 +1,7 @@
 """`make bench-batches`: what batches cost beside the bare loop, and what they take from cameras.
 
-The cost is that of a worker which asks a real Redis for cameras and writes to a real disk: in CPU time, which a busy
-machine falsifies least, and in time on the clock, which has the waiting for the disk too. The latency is from a
+The cost is that of a worker which writes to a real disk: in CPU time, which a busy machine falsifies least, and in time
+on the clock, which has the waiting for the disk too. The latency is from a
 camera's PUT to the status that shows it, without a batch and beside batches that never end, the sending of their photos
 included. In each, the two that are compared take turns.
 """
@@ -30,10 +30,9 @@ from services.image_classifier.main import MIGRATIONS
 from services.image_classifier.model_version import DEFAULT_FOLDER, ModelVersion
 from services.image_classifier.settings import Settings
 from shared import logs
-from shared.broker import CLASSIFY_FRAMES, create_redis, messages_waiting
 from shared.database import Database, now
 from shared.migrations import migrate
-from shared.testing import run_redis, wait_until
+from shared.testing import wait_until
 from tests.benchmarks.frames import frames
 from tests.benchmarks.latency import measure
 from tests.system import System, running_system
@@ -82,8 +81,6 @@ def cost(rounds: int) -> tuple[Cost, Cost]:
     bare: list[Cost] = []
     worked: list[Cost] = []
     with ExitStack() as stack:
-        redis = create_redis(stack.enter_context(run_redis()))
-        stack.callback(redis.close)
         url = f"sqlite:///{stack.enter_context(tempfile.TemporaryDirectory(prefix='huella-bench-'))}/bench.db"
         migrate(url, MIGRATIONS)
         database = Database(url)
@@ -92,7 +89,6 @@ def cost(rounds: int) -> tuple[Cost, Cost]:
             model=lambda: model,
             decode=decode,
             fetch=no_fetch,
-            cameras_wait=lambda: bool(messages_waiting(redis, CLASSIFY_FRAMES)),
             chunk=settings.batch_chunk,
             lease=timedelta(minutes=5),
         )
@@ -195,10 +191,10 @@ def p95(times: Sequence[float]) -> float:
 def main() -> None:
     """Measure and print; exits with 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=120)
     rounds = parser.parse_args().rounds
     logs.configure("bench", "json", "error")
-    bare, worked = cost(max(3, rounds // 5))
+    bare, worked = cost(max(3, rounds // 15))
     idle, beside = latency(rounds)
     share = bare.cpu / worked.cpu
     table = Table("what", "without a batch", "with", "ratio", "goal", title="Batches")

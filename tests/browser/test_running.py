@@ -95,7 +95,7 @@ def test_a_photo_is_tried_and_changes_no_space(shelter: Shelter, person: Person)
 
 
 def test_a_batch_is_sent_followed_and_downloaded(shelter: Shelter, person: Person) -> None:
-    worker, rotten = "image_classifier_worker", "torn.jpg"
+    worker, rotten = "image_classifier_batch_worker", "torn.jpg"
     photos = batches.small(12) | {rotten: drawn("cat")[:-2000]}
     shelter.system.stop(worker)
     try:
@@ -123,7 +123,7 @@ def test_a_batch_is_sent_followed_and_downloaded(shelter: Shelter, person: Perso
 
 
 def test_a_batch_is_cancelled_and_removed(shelter: Shelter, person: Person) -> None:
-    worker = "image_classifier_worker"
+    worker = "image_classifier_batch_worker"
     shelter.system.stop(worker)
     try:
         page = person("/batches")

@@ -13,7 +13,7 @@ from tests.system import System, running_system
 pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 NUMBER = int(os.environ.get("TEST_CHAOS_PHOTOS", "1000"))
-WORKER, HTTP = "image_classifier_worker", "image_classifier"
+WORKER, HTTP = "image_classifier_batch_worker", "image_classifier"
 # Short, so that what a dead worker held is taken again within the test's time.
 LEASE = {"HUELLA_CLASSIFIER_BATCH_LEASE_S": "4"}
 

@@ -24,7 +24,7 @@ PROJECT = "huella-test"
 OF_PROJECT = f"--filter=label=com.docker.compose.project={PROJECT}"
 # How many of each: the kill test is about replicas that share the work.
 REPLICAS = {"camera-ingest": 2, "image-classifier": 1, "image-classifier-worker": 3, "aggregation": 2, "dashboard": 1}
-SINGLE = ("aggregation-worker", "redis", "postgres", "gateway")
+SINGLE = ("image-classifier-batch-worker", "aggregation-worker", "redis", "postgres", "gateway")
 AGENT = "camera-agent"  # runs only when it is asked for, by this:
 CAMERAS = ("--profile", "cameras")
 KEPT_CHARACTERS = 2_000_000

@@ -11,7 +11,15 @@ FILE: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_t
 SERVICES: dict[str, dict[str, Any]] = FILE["services"]
 RUNNING = {name: service for name, service in SERVICES.items() if "profiles" not in service}
 PAGE = "dashboard"
-OURS = ("camera-ingest", "image-classifier", "image-classifier-worker", "aggregation", "aggregation-worker", PAGE)
+OURS = (
+    "camera-ingest",
+    "image-classifier",
+    "image-classifier-worker",
+    "image-classifier-batch-worker",
+    "aggregation",
+    "aggregation-worker",
+    PAGE,
+)
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -43,7 +51,7 @@ def test_only_the_gateway_can_be_reached_and_on_loopback_unless_told_otherwise()
 
 @pytest.mark.parametrize("name", OURS)
 def test_a_service_holds_its_own_secrets_as_files_and_no_other(name: str) -> None:
-    folder = name.removesuffix("-worker").replace("-", "_")
+    folder = name.removesuffix("-worker").removesuffix("-batch").replace("-", "_")
     sources = {secret["source"] for secret in SERVICES[name]["secrets"]}
     queue = set() if name == PAGE else {f"{folder}_redis_url"}
     assert sources == {f"{folder}_key", f"{folder}_database_url"} | queue
@@ -55,6 +63,11 @@ def test_a_service_holds_its_own_secrets_as_files_and_no_other(name: str) -> Non
 def test_capabilities_are_for_none_of_our_services(name: str) -> None:
     assert "cap_add" not in SERVICES[name]
     assert "user" not in SERVICES[name], "the image says who it runs as"
+
+
+def test_batches_get_a_tenth_of_what_others_get_of_a_processor_that_both_want() -> None:
+    assert {name for name, service in SERVICES.items() if "cpu_shares" in service} == {"image-classifier-batch-worker"}
+    assert SERVICES["image-classifier-batch-worker"]["cpu_shares"] == 102  # the usual is 1024
 
 
 def test_the_camera_agent_starts_only_when_asked_for_and_is_outside_the_inner_network() -> None:

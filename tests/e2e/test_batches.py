@@ -55,6 +55,20 @@ def test_each_photo_of_a_batch_is_a_row_that_says_what_a_prediction_says_while_c
     assert system.ledger(*cameras).lost == frozenset()  # others' frames are in this system too
 
 
+def test_a_camera_waits_for_nothing_that_a_batch_is_at(system: System) -> None:
+    camera = system.camera("not-behind", "not-behind")
+    batch = batches.send(system, batches.photos(NUMBER))
+    worker = system.pid("image_classifier_batch_worker")
+    wait_until("it is worked on", lambda: batches.ended(system, batch) > 0, 120)
+    os.kill(worker, signal.SIGSTOP)  # in the middle of whatever it is at
+    try:
+        receipt = camera.put("one", photo("not-behind"))
+        wait_until("it is counted", lambda: system.receipt(receipt)["state"] == "counted", 60)
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert len(batches.rows(system, batch, within_s=250)) == NUMBER
+
+
 def test_what_a_camera_sent_can_be_asked_for_again(system: System) -> None:
     since = datetime.now(UTC) - timedelta(seconds=1)
     camera = system.camera("asked-again", "asked-again")
@@ -72,12 +86,12 @@ def test_what_a_camera_sent_can_be_asked_for_again(system: System) -> None:
 
 @contextmanager
 def without_workers(system: System) -> Iterator[None]:
-    """Let nobody classify for the length of a `with`."""
-    system.stop("image_classifier_worker")
+    """Let nobody work on batches for the length of a `with`."""
+    system.stop("image_classifier_batch_worker")
     try:
         yield
     finally:
-        system.start("image_classifier_worker")
+        system.start("image_classifier_batch_worker")
 
 
 def test_the_command_line_goes_on_after_it_was_killed(system: System, tmp_path: Path) -> None:

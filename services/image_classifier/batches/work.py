@@ -8,13 +8,10 @@ functions that cameras' frames go through.
 import time
 from collections import Counter as Tally
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from io import BytesIO
-from typing import Any
 
 import structlog
 from PIL import Image
@@ -35,15 +32,11 @@ from shared.problem import Problem
 log = structlog.get_logger(__name__)
 
 PART = 8
-"""Inputs whose bytes are asked for together, at most."""
-TOGETHER = 2
-"""Inputs predicted together, at most: what a camera that comes may have to wait for (docs/adr/0007-batches.md)."""
+"""Inputs whose bytes are asked for, and which are predicted, together, at most."""
 LONGEST_S = 5.0
 """Time after which a worker writes what it has, and gives back the rest, if a quarter of the lease is not less."""
 NOBODYS = "a-receipt-of-no-frame"
 LATER = timedelta(seconds=15)
-LOOK_EVERY_S = 0.005
-"""Time between looks for a camera while a write is waited for."""
 ERROR_LIMIT = 200
 THUMBNAIL_QUALITY = 70
 
@@ -52,76 +45,31 @@ THUMBNAIL_QUALITY = 70
 class Tools:
     """What a worker needs for batches.
 
-    `model` gives the model version in use, `fetch(receipts)` opens images at camera_ingest, and `cameras_wait` says
-    whether a chunk of frames is in the queue. A worker takes `chunk` inputs at a time and has them for `lease`; it
-    begins nothing after a quarter of that, and `fetch` must give up after another, so nobody takes what it still has.
+    `model` gives the model version in use, and `fetch(receipts)` opens images at camera_ingest. A worker takes `chunk`
+    inputs at a time and has them for `lease`; it begins nothing after a quarter of that, and `fetch` must give up after
+    another, so nobody takes what it still has.
     """
 
     model: Callable[[], ModelVersion]
     decode: Decode
     fetch: Fetch
-    cameras_wait: Callable[[], bool]
     chunk: int
     lease: timedelta
 
 
 def classify_batches(database: Database, tools: Tools) -> int:
-    """Work on the inputs whose turn it is; return how many have their result. Never raises because of one of them.
-
-    Nor does it wait for the disk while a camera waits: results are then written behind its back, which a worker that
-    dies meanwhile costs no more than its lease.
-    """
+    """Work on the inputs whose turn it is; return how many have their result. Never raises because of one of them."""
     try:
-        claimed = _claim(database, tools)
+        claimed = database.write(lambda connection: claims.claim(connection, now(), tools.chunk, tools.lease))
         if claimed is None:
             return 0
         with structlog.contextvars.bound_contextvars(batch=claimed.batch_id):
             return _work(database, tools, claimed)
     except (SQLAlchemyError, Problem) as error:
         # What was taken comes back by itself when its lease ends.
-        _left(error)
+        metrics.FAILURES.labels("database").inc()
+        log.error("batch left to its lease", error=str(error)[:300])
         return 0
-
-
-def _claim(database: Database, tools: Tools) -> Claimed | None:
-    taking = database.submit(lambda connection: claims.claim(connection, now(), tools.chunk, tools.lease))
-    if _wait(taking, tools):
-        return taking.result()
-    if not taking.cancel():
-        taking.add_done_callback(lambda taken: _give_back(database, taken))
-    metrics.YIELDS.inc()
-    return None
-
-
-def _wait(future: Future[Any], tools: Tools) -> bool:
-    """Wait for a write as long as no camera does; return whether it has ended."""
-    while not wait([future], LOOK_EVERY_S).done:
-        if tools.cameras_wait():
-            return False
-    return True
-
-
-def _give_back(database: Database, taken: Future[Claimed | None]) -> None:
-    """Give back what was taken too late. It is called by the thread that writes, so it waits for nothing."""
-    if taken.cancelled():
-        return
-    error = taken.exception()
-    if error is not None:
-        _left(error)
-        return
-    claimed = taken.result()
-    if claimed is None:
-        return
-    numbers = [one.number for one in claimed.inputs]
-    try:
-        database.submit(lambda connection: claims.put_back(connection, claimed, numbers, now()))
-    except Problem as full:
-        _left(full)
-
-
-def _left(error: BaseException) -> None:
-    metrics.FAILURES.labels("database").inc()
-    log.error("batch left to its lease", error=str(error)[:300])
 
 
 def _work(database: Database, tools: Tools, claimed: Claimed) -> int:
@@ -132,7 +80,7 @@ def _work(database: Database, tools: Tools, claimed: Claimed) -> int:
     rest = list(claimed.inputs)
 
     def must_end() -> bool:
-        return tools.cameras_wait() or time.perf_counter() - started > longest_s
+        return time.perf_counter() - started > longest_s
 
     while rest:
         part, rest = rest[:PART], rest[PART:]
@@ -158,11 +106,10 @@ def _work(database: Database, tools: Tools, claimed: Claimed) -> int:
         claims.try_again(connection, claimed, outcome.again_later, at + LATER)
         return claims.finish(connection, claimed.batch_id, outcome.results, at)
 
+    ended = database.write(write)
     outcomes = Tally("failed" if result.error else "done" for result in outcome.results)
-    writing = database.submit(write)
-    writing.add_done_callback(partial(_written, outcomes))
-    waited_for = not tools.cameras_wait() and _wait(writing, tools)
-    ended = writing.result() if waited_for else len(outcome.results)
+    for name, number in outcomes.items():
+        metrics.INPUTS.labels(name).inc(number)
     log.info(
         "inputs predicted",
         **outcomes,
@@ -172,15 +119,6 @@ def _work(database: Database, tools: Tools, claimed: Claimed) -> int:
         ms=round(1000 * (time.perf_counter() - started)),
     )
     return ended
-
-
-def _written(outcomes: Tally[str], writing: Future[int]) -> None:
-    error = writing.exception()
-    if error is not None:
-        _left(error)
-        return
-    for name, number in outcomes.items():
-        metrics.INPUTS.labels(name).inc(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +157,6 @@ def _predict_part(
                     outcome.results.append(Result(number, error=content))
                 else:
                     _decode(tools.decode, content, model, number, pictures, outcome)
-                if len(pictures) == TOGETHER:
-                    _predict(model, pictures, outcome)
                 if must_end():
                     goes_on = False
                     break

@@ -1,4 +1,4 @@
-"""A worker that one photo can kill, for tests: `python -m services.image_classifier.tests.poisonable_worker`.
+"""A worker that one photo can kill, for tests: `python -m services.image_classifier.tests.poisonable_worker [batches]`.
 
 It is the real worker with another decoder. A photo whose bytes hold POISON (a JPEG's comment may) ends the process at
 once, as a reader that crashes on a broken file would.
@@ -6,8 +6,10 @@ once, as a reader that crashes on a broken file would.
 
 import os
 import signal
+import sys
 
 from services.image_classifier import decode, worker
+from services.image_classifier.batches import worker as batch_worker
 from services.image_classifier.decode import Picture
 from services.image_classifier.settings import Settings
 
@@ -22,4 +24,4 @@ def decode_or_die(data: bytes, size: int) -> Picture:
 
 
 if __name__ == "__main__":
-    worker.run(Settings(), decode=decode_or_die)
+    (batch_worker if sys.argv[1:] == ["batches"] else worker).run(Settings(), decode=decode_or_die)

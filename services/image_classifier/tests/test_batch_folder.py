@@ -58,7 +58,7 @@ def client(tmp_path: Path, keys: Path, token_for: TokenFor, monkeypatch: pytest.
     def worker() -> None:
         model = ModelVersion.load(settings.models / "tiny" / "1")
         lease = timedelta(seconds=20)
-        tools = work.Tools(lambda: model, decode, no_fetch, lambda: False, chunk=4, lease=lease)
+        tools = work.Tools(lambda: model, decode, no_fetch, chunk=4, lease=lease)
         while not ended.wait(0.01):
             work.classify_batches(app.state.database, tools)
 

@@ -9,7 +9,7 @@ from services.image_classifier.settings import Settings
 def test_the_first_port_decides_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HUELLA_PORT", "9000")
     settings = Settings()
-    assert (settings.port, settings.worker_metrics_port) == (9002, 9012)
+    assert (settings.port, settings.worker_metrics_port, settings.batch_metrics_port) == (9002, 9012, 9014)
     assert settings.ingest_url == "http://127.0.0.1:9001"
 
 

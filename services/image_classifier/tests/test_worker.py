@@ -22,7 +22,15 @@ from services.image_classifier.tests.poisonable_worker import POISON
 from services.image_classifier.tests.rollout_worker import put_version
 from services.image_classifier.tests.tiny_model import hanging_graph, write_tiny_model
 from services.image_classifier.worker import MIGRATIONS, publisher
-from shared.broker import CLASSIFY_FRAMES, KEY_PREFIX, RECORD_ESTIMATES, create_celery, create_redis, queue_length
+from shared.broker import (
+    CLASSIFY_BATCHES,
+    CLASSIFY_FRAMES,
+    KEY_PREFIX,
+    RECORD_ESTIMATES,
+    create_celery,
+    create_redis,
+    queue_length,
+)
 from shared.database import Database, now
 from shared.messages import EstimateResult, RecordEstimates
 from shared.migrations import migrate
@@ -108,6 +116,18 @@ def test_a_chunk_in_the_queue_comes_out_as_estimates_for_aggregation(
     assert message.settle_url == f"{ingest_url}/v1/settlements"
     with urlopen(worker.metrics_url, timeout=10) as answer:
         assert b'huella_classifier_frames_total{label="cat",outcome="estimate"} 1.0' in answer.read()
+
+
+def test_what_rings_for_batches_is_left_to_their_own_workers(start: Callable[..., Worker], redis_url: str) -> None:
+    app = create_celery("tests", redis_url)
+    app.send_task(CLASSIFY_BATCHES, args=[{"schema": 1}])
+    app.close()
+    with serve_ingest(PHOTOS) as ingest_url, create_redis(redis_url) as redis:
+        start(ingest_url)
+        for _ in range(2):  # a worker takes one message after the other
+            publish(redis_url, chunk(PHOTOS, ingest_url))
+        results(redis_url, 2)
+        assert queue_length(redis, CLASSIFY_BATCHES) == 1
 
 
 def test_no_message_however_wrong_stops_the_worker(start: Callable[..., Worker], redis_url: str) -> None:

@@ -83,7 +83,6 @@ def worker(settings: Settings, database: Database, keys: Path) -> Iterator[Calla
             fetch=lambda receipts: images.fetch(
                 client, token, f"{url}/v1/images", receipts, deadline_s=10, image_bytes=1_000_000, settled=True
             ),
-            cameras_wait=lambda: False,
             chunk=32,
             lease=timedelta(seconds=20),
         )

@@ -9,7 +9,7 @@ from functools import partial
 from anyio import CapacityLimiter, to_thread
 
 from services.image_classifier.classify import predict_each
-from services.image_classifier.decode import Picture
+from services.image_classifier.decode import Picture, UndecodableImage, decode
 from services.image_classifier.micro_batch import MicroBatcher
 from services.image_classifier.model_version import ModelVersion, Prediction
 from services.image_classifier.rollout.journal import Journal
@@ -21,13 +21,13 @@ from shared.watchdog import Watchdog
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """`places` bounds the images in memory, `decoders` those decoded at once, `batcher` asks the model."""
+    """`places` bounds the images in memory, `batcher` decodes them and asks the model, `threads` bounds other work."""
 
     settings: Settings
     lineup: Lineup
-    batcher: MicroBatcher[tuple[ModelVersion, Picture], Prediction]
+    batcher: MicroBatcher[tuple[ModelVersion, bytes], Prediction]
     places: asyncio.Semaphore
-    decoders: CapacityLimiter
+    threads: CapacityLimiter
 
     @property
     def model(self) -> ModelVersion:
@@ -45,8 +45,11 @@ async def open_serving(settings: Settings, database: Database) -> AsyncIterator[
     watchdog = Watchdog(lineup.stuck)
     watchdog.start()
     await to_thread.run_sync(lineup.start)
-    batcher: MicroBatcher[tuple[ModelVersion, Picture], Prediction] = MicroBatcher(
-        _predict, batch_limit=settings.batch_limit, waiting_limit=settings.predictions_at_once
+    batcher: MicroBatcher[tuple[ModelVersion, bytes], Prediction] = MicroBatcher(
+        _predict,
+        threads=settings.predictors,
+        batch_limit=settings.batch_limit,
+        waiting_limit=settings.predictions_at_once,
     )
     try:
         yield Serving(
@@ -54,7 +57,7 @@ async def open_serving(settings: Settings, database: Database) -> AsyncIterator[
             lineup=lineup,
             batcher=batcher,
             places=asyncio.Semaphore(settings.predictions_at_once),
-            decoders=CapacityLimiter(settings.decoders),
+            threads=CapacityLimiter(settings.predictors),
         )
     finally:
         await batcher.close()
@@ -62,8 +65,18 @@ async def open_serving(settings: Settings, database: Database) -> AsyncIterator[
         watchdog.stop()
 
 
-def _predict(asked: Sequence[tuple[ModelVersion, Picture]]) -> list[Prediction | Exception]:
-    """Predict each picture with the version that it was decoded for: the champion may change in between."""
-    if all(model is asked[0][0] for model, _ in asked):
-        return predict_each(asked[0][0], [picture for _, picture in asked])
-    return [said for model, picture in asked for said in predict_each(model, [picture])]
+def _predict(asked: Sequence[tuple[ModelVersion, bytes]]) -> list[Prediction | Exception]:
+    """Decode each image for the version that it is asked of, and ask; the champion may change among them."""
+    said: list[Prediction | Exception | Picture] = [_decoded(model, content) for model, content in asked]
+    for version in dict.fromkeys(model for model, _ in asked):
+        pictures = {n: one for n, one in enumerate(said) if isinstance(one, Picture) and asked[n][0] is version}
+        for n, answer in zip(pictures, predict_each(version, list(pictures.values())), strict=True):
+            said[n] = answer
+    return [one for one in said if not isinstance(one, Picture)]
+
+
+def _decoded(model: ModelVersion, content: bytes) -> Picture | Exception:
+    try:
+        return decode(content, model.manifest.input_size)
+    except (UndecodableImage, MemoryError) as error:
+        return error

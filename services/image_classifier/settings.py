@@ -78,8 +78,10 @@ class Settings(ServiceSettings):
     predictions_at_once: int = Field(
         32, ge=1, le=1000, description="Images held in memory at once by the HTTP service; more are answered 503."
     )
-    decoders: int = Field(2, ge=1, le=64, description="Images that the HTTP service decodes at the same time.")
-    batch_limit: int = Field(16, ge=1, le=64, description="Most images of one forward pass of the HTTP service.")
+    predictors: int = Field(
+        2, ge=1, le=64, description="Threads of the HTTP service that decode and predict: a core each."
+    )
+    batch_limit: int = Field(4, ge=1, le=64, description="Most images of one forward pass of the HTTP service.")
 
     batch_bytes: int = Field(
         512_000_000, ge=1_000_000, le=1_000_000_000, description="Most bytes of a batch's upload, also unpacked."

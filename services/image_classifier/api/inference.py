@@ -157,7 +157,7 @@ async def infer(request: Request, caller: Viewer, loaded: Loaded, name: str, ver
         content = await read_body(request, loaded.settings.body_deadline_s)
         model = _champion(loaded, name, version)
         head_size = request.headers.get(HEAD_LENGTH)
-        return await to_thread.run_sync(_answer, model, content, head_size, limiter=loaded.decoders)
+        return await to_thread.run_sync(_answer, model, content, head_size, limiter=loaded.threads)
 
 
 def _answer(model: ModelVersion, content: bytes, head_size: str | None) -> Response:

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import ClientDisconnect
 
 from services.image_classifier.api.problems import problems
-from services.image_classifier.decode import Picture, UndecodableImage, decode
+from services.image_classifier.decode import UndecodableImage
 from services.image_classifier.domain import Label, Quality
+from services.image_classifier.model_version import ModelVersion, Prediction
 from services.image_classifier.serving import Serving
 from shared.auth import Viewer
 from shared.messages import Probability
@@ -84,8 +84,7 @@ async def create_prediction(
     async with hold_place(loaded):
         content = await read_body(request, loaded.settings.body_deadline_s)
         model = loaded.model
-        picture = await _decode(content, loaded, model.manifest.input_size)
-        prediction = await loaded.batcher.submit((model, picture))
+        prediction = await _predict(loaded, model, content)
     manifest = model.manifest
     return PredictionAnswer(
         label=prediction.label,
@@ -119,9 +118,9 @@ async def read_body(request: Request, deadline_s: float) -> bytes:
     return b"".join(parts)
 
 
-async def _decode(content: bytes, loaded: Serving, size: int) -> Picture:
+async def _predict(loaded: Serving, model: ModelVersion, content: bytes) -> Prediction:
     try:
-        return await to_thread.run_sync(decode, content, size, limiter=loaded.decoders)
+        return await loaded.batcher.submit((model, content))
     except UndecodableImage as error:
         if error.reason in NOT_AN_IMAGE:
             detail = f"The body is {error.reason}. Send a JPEG, PNG or WebP image: content decides, not the header."

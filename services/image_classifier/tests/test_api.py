@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from services.image_classifier.api import predictions
+from services.image_classifier import serving
 from services.image_classifier.decode import Picture
 from services.image_classifier.main import MIGRATIONS, create_app
 from services.image_classifier.model_version import Prediction
@@ -34,7 +34,9 @@ GOOD = photo("cat")
 def settings(tmp_path: Path, keys: Path) -> Settings:
     for version in ("1", "2", "3"):
         write_tiny_model(tmp_path / "models" / "tiny" / version, version=version)
-    return Settings(data=tmp_path, keys=keys, models=tmp_path / "models", model="tiny", predictions_at_once=3)
+    return Settings(
+        data=tmp_path, keys=keys, models=tmp_path / "models", model="tiny", predictors=1, predictions_at_once=3
+    )
 
 
 @pytest.fixture
@@ -222,7 +224,7 @@ async def test_an_image_for_which_there_is_no_memory_may_come_again(
     def exhausted(data: bytes, size: int) -> Picture:
         raise MemoryError
 
-    monkeypatch.setattr(predictions, "decode", exhausted)
+    monkeypatch.setattr(serving, "decode", exhausted)
     answer = await client.post("/v1/predictions", content=GOOD)
     problem(answer, 503, "unavailable")
     assert int(answer.headers["Retry-After"]) > 0

@@ -29,8 +29,10 @@ class Model:
 
 
 @asynccontextmanager
-async def batcher(model: Model, batch_limit: int = 16, waiting_limit: int = 64) -> AsyncIterator[Doubler]:
-    made: Doubler = MicroBatcher(model, batch_limit=batch_limit, waiting_limit=waiting_limit)
+async def batcher(
+    model: Model, threads: int = 1, batch_limit: int = 16, waiting_limit: int = 64
+) -> AsyncIterator[Doubler]:
+    made: Doubler = MicroBatcher(model, threads=threads, batch_limit=batch_limit, waiting_limit=waiting_limit)
     try:
         yield made
     finally:
@@ -79,6 +81,34 @@ async def test_a_batch_is_never_larger_than_its_limit() -> None:
         model.gate.set()
         assert await asyncio.gather(*first, *others) == [2 * n for n in range(11)]
     assert [len(batch) for batch in model.batches] == [1, 4, 4, 2]
+
+
+async def test_threads_share_what_waits_and_never_more_of_them_work_than_there_are() -> None:
+    model = Model()
+    async with batcher(model, threads=2, batch_limit=4) as made:
+        first = await submit(made, 0, 1)
+        await running(model)
+        await running(model)
+        others = await submit(made, *range(2, 8))
+        assert model.began.acquire(blocking=False) is False
+        assert [len(batch) for batch in model.batches] == [1, 1]
+        model.gate.set()
+        assert await asyncio.gather(*first, *others) == [2 * n for n in range(8)]
+    # The first thread that was free took half of the six that waited, the next one half of what was left.
+    assert [len(batch) for batch in model.batches][2:4] == [3, 2]
+    assert sorted(item for batch in model.batches for item in batch) == list(range(8))
+
+
+async def test_closing_waits_for_all_threads() -> None:
+    model = Model()
+    made: Doubler = MicroBatcher(model, threads=3, batch_limit=1, waiting_limit=8)
+    tasks = await submit(made, 1, 2, 3, 4)
+    closing = asyncio.create_task(made.close())
+    await running(model)
+    assert not closing.done()
+    model.gate.set()
+    await closing
+    assert [task.result() for task in tasks] == [2, 4, 6, 8]
 
 
 async def test_one_too_many_is_told_to_come_again_and_the_others_are_served() -> None:
@@ -140,7 +170,7 @@ async def test_a_model_at_fault_fails_those_who_wait_for_it_and_serves_the_next(
             return []
         return [2 * item for item in items]
 
-    made: Doubler = MicroBatcher(run, batch_limit=4, waiting_limit=4)
+    made: Doubler = MicroBatcher(run, threads=1, batch_limit=4, waiting_limit=4)
     with pytest.raises(RuntimeError):
         await made.submit(1)
     assert await made.submit(2) == 4
@@ -149,7 +179,7 @@ async def test_a_model_at_fault_fails_those_who_wait_for_it_and_serves_the_next(
 
 async def test_closing_finishes_what_waits() -> None:
     model = Model()
-    made: Doubler = MicroBatcher(model, batch_limit=1, waiting_limit=8)
+    made: Doubler = MicroBatcher(model, threads=1, batch_limit=1, waiting_limit=8)
     tasks = await submit(made, 1, 2, 3)
     closing = asyncio.create_task(made.close())
     model.gate.set()

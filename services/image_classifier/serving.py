@@ -9,7 +9,7 @@ from functools import partial
 from anyio import CapacityLimiter, to_thread
 
 from services.image_classifier.classify import predict_each
-from services.image_classifier.decode import Picture, UndecodableImage, decode
+from services.image_classifier.decode import Picture, decode
 from services.image_classifier.micro_batch import MicroBatcher
 from services.image_classifier.model_version import ModelVersion, Prediction
 from services.image_classifier.rollout.journal import Journal
@@ -78,5 +78,5 @@ def _predict(asked: Sequence[tuple[ModelVersion, bytes]]) -> list[Prediction | E
 def _decoded(model: ModelVersion, content: bytes) -> Picture | Exception:
     try:
         return decode(content, model.manifest.input_size)
-    except (UndecodableImage, MemoryError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever one image does to its reader is no matter of its neighbours
         return error

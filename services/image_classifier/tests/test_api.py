@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from services.image_classifier import serving
-from services.image_classifier.decode import Picture
+from services.image_classifier.decode import Picture, decode
 from services.image_classifier.main import MIGRATIONS, create_app
 from services.image_classifier.model_version import Prediction
 from services.image_classifier.settings import Settings
@@ -216,6 +216,22 @@ async def test_a_caller_that_goes_away_gives_its_place_back(
     assert not app.state.serving.places.locked()
     gate.open.set()
     assert [answer.status_code for answer in await asyncio.gather(*calls[:2])] == [200] * 2
+
+
+async def test_an_image_that_breaks_its_reader_fails_alone(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    breaking = photo("dog")
+
+    def broken(data: bytes, size: int) -> Picture:
+        if data == breaking:
+            raise RuntimeError("a fault of the reader")
+        return decode(data, size)
+
+    monkeypatch.setattr(serving, "decode", broken)
+    model = app.state.serving.model
+    first, fault, last = serving._predict([(model, GOOD), (model, breaking), (model, GOOD)])
+    assert isinstance(first, Prediction)
+    assert isinstance(fault, RuntimeError)
+    assert last == first
 
 
 async def test_an_image_for_which_there_is_no_memory_may_come_again(

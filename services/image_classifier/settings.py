@@ -81,7 +81,7 @@ class Settings(ServiceSettings):
     predictors: int = Field(
         2, ge=1, le=64, description="Threads of the HTTP service that decode and predict: a core each."
     )
-    batch_limit: int = Field(4, ge=1, le=64, description="Most images of one forward pass of the HTTP service.")
+    batch_limit: int = Field(8, ge=1, le=64, description="Most images of one forward pass of the HTTP service.")
 
     batch_bytes: int = Field(
         512_000_000, ge=1_000_000, le=1_000_000_000, description="Most bytes of a batch's upload, also unpacked."

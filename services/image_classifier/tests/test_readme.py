@@ -22,6 +22,16 @@ def test_every_setting_of_its_own_is_in_the_table() -> None:
     assert all(field.description for field in fields.values())
 
 
+def test_every_default_that_is_a_number_is_what_the_table_says() -> None:
+    prefix = Settings.model_config["env_prefix"]
+    told = dict(re.findall(rf"^\| `({prefix}\w+)` \| (\d[\d ]*) \|", README, re.MULTILINE))
+    fields = {f"{prefix}{name}".upper(): field.default for name, field in Settings.model_fields.items()}
+    assert len(told) > 15
+    assert {name: float(number.replace(" ", "")) for name, number in told.items()} == {
+        name: fields[name] for name in told
+    }
+
+
 def test_every_route_is_in_the_table() -> None:
     modules = (models, predictions, batches, batch_predictions, rollout, feedback, inference)
     routes = {f"{method} {route.path}" for module in modules for route in module.router.routes

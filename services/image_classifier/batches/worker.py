@@ -64,8 +64,7 @@ def run(settings: Settings, decode: Decode = decode) -> None:
 
     @app.task(name=CLASSIFY_BATCHES)  # type: ignore[untyped-decorator]  # Celery has no types
     def task(message: Any = None) -> None:
-        # Of this thread alone: the start is not held up, nor are those that tell how it is and that watch it.
-        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+        give_way()
         with tasks.task():
             work.classify_batches(database, tools)
 
@@ -73,6 +72,12 @@ def run(settings: Settings, decode: Decode = decode) -> None:
         consume(app, CLASSIFY_BATCHES, settings, settings.batch_metrics_port, watchdog, lineup)
     finally:
         database.close()
+
+
+def give_way() -> None:
+    """Give the thread that calls a low priority, unless it has a lower one: to raise it again takes rights."""
+    # Of this thread alone: the start is not held up, nor are those that tell how it is and that watch it.
+    os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 if __name__ == "__main__":

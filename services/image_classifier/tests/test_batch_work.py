@@ -1,5 +1,7 @@
 """What a worker does with a chunk of a batch: how it goes on, and what becomes of what it can't have."""
 
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -11,6 +13,7 @@ import pytest
 from services.image_classifier.batches import store, views, work
 from services.image_classifier.batches.rules import ATTEMPTS, Quota, gave_up
 from services.image_classifier.batches.store import NewBatch
+from services.image_classifier.batches.worker import NICENESS, give_way
 from services.image_classifier.classify import predict_each
 from services.image_classifier.decode import Picture, decode
 from services.image_classifier.images import FetchFailed, Images
@@ -86,6 +89,21 @@ def test_pictures_are_predicted_a_part_at_a_time_and_none_twice(
     assert together == [work.PART, work.PART, 3]
     assert work.classify_batches(database, tools) == 0
     assert list(errors(database).values()) == [None] * (2 * work.PART + 3)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, NICENESS), (NICENESS + 5, NICENESS + 5)])
+def test_a_batch_gives_way_and_asks_for_no_more_than_its_process_was_started_with(before: int, after: int) -> None:
+    found: list[int] = []
+
+    def work_in_a_thread_of_its_own() -> None:
+        os.setpriority(os.PRIO_PROCESS, 0, before)
+        give_way()
+        found.append(os.getpriority(os.PRIO_PROCESS, 0))
+
+    thread = threading.Thread(target=work_in_a_thread_of_its_own)
+    thread.start()
+    thread.join()
+    assert found == [after]
 
 
 def test_a_worker_begins_no_photo_after_a_quarter_of_its_lease(database: Database, tools: work.Tools) -> None:

@@ -20,8 +20,11 @@ QUEUES = (CLASSIFY_FRAMES, CLASSIFY_BATCHES, RECORD_ESTIMATES)
 KEY_PREFIX = "huella:"
 
 
-def create_celery(name: str, url: str) -> Celery:
-    """Return a Celery app that knows the queues and the rules; it opens no connection yet."""
+def create_celery(name: str, url: str, *, worker: str | None = None) -> Celery:
+    """Return a Celery app of the service `name` that knows the queues and the rules; it opens no connection yet.
+
+    `worker` is what the broker lists its connections as, where a service has workers of several kinds.
+    """
     app = Celery(name, set_as_current=False)
     app.conf.update(
         broker_url=url,
@@ -35,7 +38,7 @@ def create_celery(name: str, url: str) -> Celery:
             "unacked_index_key": f"{name}:unacked_index",
             "unacked_mutex_key": f"{name}:unacked_mutex",
             # By this the broker's list of connections tells whose workers are there, unless each has a user of its own.
-            "client_name": None if urlsplit(url).username else name,
+            "client_name": None if urlsplit(url).username else worker or name,
             "priority_steps": [0],  # each queue is exactly one list, so its length can be read
             "socket_timeout": 10,
             "socket_connect_timeout": 3,
@@ -81,7 +84,8 @@ def queue_length(client: Redis, queue: str) -> int:
 def workers(client: Redis, *services: str) -> dict[str, int]:
     """Return how many workers of each service are connected just now. Raises redis.RedisError.
 
-    A worker, and nothing else, holds one connection that listens to Celery's remote control.
+    A worker, and nothing else, holds one connection that listens to Celery's remote control. Where each service has a
+    user of its own, its workers of all kinds count as one.
     """
     listening = [one["name"] or one.get("user") for one in client.client_list(_type="pubsub")]
     return {service: listening.count(service) for service in services}

@@ -53,25 +53,35 @@ def test_a_broker_that_is_away_is_told_soon() -> None:
     assert time.monotonic() - started < 30
 
 
-def test_a_worker_is_counted_while_it_is_connected_and_nobody_else_is(redis_url: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "counted"),
+    [
+        ("", {"aggregation": 1, "another": 0, "camera_ingest": 0}),
+        ("another", {"aggregation": 0, "another": 1, "camera_ingest": 0}),
+    ],
+)
+def test_a_worker_is_counted_as_what_it_is_while_it_is_connected_and_nobody_else_is(
+    redis_url: str, kind: str, counted: dict[str, int]
+) -> None:
     program = (
         "import sys; from shared.broker import create_celery, worker_arguments; "
-        "create_celery('aggregation', sys.argv[1]).worker_main(worker_arguments('record_estimates'))"
+        "app = create_celery('aggregation', sys.argv[1], worker=sys.argv[2]); "
+        "app.worker_main(worker_arguments('record_estimates'))"
     )
     publisher = create_celery("camera_ingest", redis_url)
     with create_redis(redis_url) as redis, publisher:
         publisher.send_task(CLASSIFY_FRAMES, args=[{"schema": 1}])
-        asked = ("aggregation", "camera_ingest")
-        assert workers(redis, *asked) == {"aggregation": 0, "camera_ingest": 0}
+        nobody = dict.fromkeys(counted, 0)
+        assert workers(redis, *counted) == nobody
         process = subprocess.Popen(
-            [sys.executable, "-c", program, redis_url], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+            [sys.executable, "-c", program, redis_url, kind], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
         )
         try:
-            wait_until("it is there", lambda: workers(redis, *asked) == {"aggregation": 1, "camera_ingest": 0}, 60)
+            wait_until("it is there", lambda: workers(redis, *counted) == counted, 60)
         finally:
             process.kill()
             process.wait()
-        wait_until("it is gone", lambda: workers(redis, *asked) == {"aggregation": 0, "camera_ingest": 0}, 60)
+        wait_until("it is gone", lambda: workers(redis, *counted) == nobody, 60)
 
 
 def test_only_the_relay_redelivers() -> None:

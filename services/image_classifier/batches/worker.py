@@ -30,6 +30,9 @@ NICENESS: Final = 10
 No less: a chunk must end within its lease on a machine that has no time to spare, or its inputs count as tried.
 """
 
+WORKER_NAME: Final = "image_classifier_batches"
+"""Under which the broker lists it: whoever counts the workers that take cameras' frames does not count it."""
+
 
 def main() -> None:
     """Run a worker of batches with the settings of the environment until SIGTERM."""
@@ -42,7 +45,7 @@ def run(settings: Settings, decode: Decode = decode) -> None:
     migrate(settings.database_url, MIGRATIONS)
     database = Database(settings.database_url)
     lineup = Lineup(settings, database, Journal(database), candidates=False)
-    app = create_celery("image_classifier", settings.broker_url)
+    app = create_celery("image_classifier", settings.broker_url, worker=WORKER_NAME)
     longest_s = settings.batch_lease_s / 4
     tools = work.Tools(
         model=lambda: lineup.champion,

@@ -17,12 +17,14 @@ from sqlalchemy import func, select
 
 from services.image_classifier.batches.rules import ATTEMPTS, gave_up
 from services.image_classifier.batches.tables import inputs
-from services.image_classifier.batches.worker import NICENESS
+from services.image_classifier.batches.worker import NICENESS, WORKER_NAME
 from services.image_classifier.main import MIGRATIONS, create_app
 from services.image_classifier.settings import Settings
 from services.image_classifier.tests.ingest_double import photo
 from services.image_classifier.tests.poisonable_worker import POISON
 from services.image_classifier.tests.tiny_model import write_tiny_model
+from shared.broker import create_redis
+from shared.broker import workers as counted
 from shared.database import Database
 from shared.migrations import migrate
 from shared.testing import free_port, wait_until
@@ -145,6 +147,10 @@ def test_all_workers_share_a_batch_a_small_one_does_not_wait_for_it_and_what_kil
     many = send(client, "many", files)
     wait_until("it is worked on", lambda: ended(client, many) > 0, 60)
     # Cameras' frames have the core when they come, whatever a batch is at.
+    with create_redis(Settings().broker_url) as redis:
+        # None of them is taken for a worker that takes cameras' frames.
+        kinds = {"image_classifier": 0, WORKER_NAME: WORKERS}
+        wait_until("all are counted", lambda: counted(redis, *kinds) == kinds, 60)
     wait_until("the workers work", lambda: all(worker.niceness() == NICENESS for worker in workers), 60)
     few = send(client, "few", {f"{n}.jpg": large for n in range(40)})
     for batch in (few, many):

@@ -8,7 +8,7 @@ import json
 import tarfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -164,9 +164,10 @@ class _Body:
             pass
 
     def drain(self) -> None:
-        """Read what follows the archive, so that the connection can be used again."""
-        while self._next():
-            pass
+        """Read what follows, so that the connection can be used again; what goes wrong here costs only that."""
+        with suppress(FetchFailed, httpx.HTTPError):
+            while self._next():
+                pass
 
     def _parts(self, missing: int) -> Iterator[memoryview]:
         while missing > 0:

@@ -1,10 +1,11 @@
 """What a worker does with one message: every way in which a chunk and a frame of it can end."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -207,6 +208,25 @@ def test_fetching_has_a_deadline_however_the_bytes_drip(bench: Bench) -> None:
     before = counted("chunks", outcome="not_fetched")
     classify_frames(chunk(PHOTOS, INGEST), bench.tools)
     assert counted("chunks", outcome="not_fetched") == before + 1
+
+
+def test_a_deadline_that_passes_in_the_middle_costs_only_the_frames_after_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, at = tar_answer(PHOTOS), [0.0]
+    middle = whole.index(PHOTOS["r-3"])
+
+    def dripping() -> Iterator[bytes]:
+        yield whole[:middle]
+        at[0] = 31.0
+        yield whole[middle : middle + 10]
+        yield whole[middle + 10 :]
+
+    monkeypatch.setattr(images, "time", SimpleNamespace(monotonic=lambda: at[0]))
+    bench.answer = lambda _: httpx.Response(200, content=dripping())
+    classify_frames(chunk(PHOTOS, INGEST), bench.tools)
+    late = "retry: image not received"
+    assert bench.outcomes() == {"r-1": "cat", "r-2": "dog", "r-3": late, "r-4": late}
 
 
 def test_an_answer_larger_than_its_images_may_be_is_not_read_to_its_end(bench: Bench) -> None:

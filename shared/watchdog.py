@@ -17,6 +17,8 @@ import structlog
 log = structlog.get_logger(__name__)
 
 EXIT_CODE = 70
+STOOD_STILL_S = 5.0
+"""A look that comes so much too late says that the whole process stood still: stopped, or its machine paused."""
 
 Rule = Callable[[], str | None]
 """Returns why this process should end, or None."""
@@ -28,8 +30,11 @@ class Watchdog:
     `end` is called once with that reason; the default logs it and exits at once.
     """
 
-    def __init__(self, *rules: Rule, end: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, *rules: Rule, end: Callable[[str], None] | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._rules = rules
+        self._clock = clock
         self._end = end or _exit
         self._stopping = threading.Event()
 
@@ -37,8 +42,12 @@ class Watchdog:
         """Look every `every_s` seconds from now on, in a thread of its own."""
 
         def watch() -> None:
+            looked_at = self._clock()
             while not self._stopping.wait(every_s):
-                reason = self.look()
+                stood_still = self._clock() - looked_at > every_s + STOOD_STILL_S
+                looked_at = self._clock()
+                # What was at work when the machine was paused looks too long, and gets until the next look.
+                reason = None if stood_still else self.look()
                 if reason:
                     self._end(reason)
                     return

@@ -1,8 +1,8 @@
 """Concurrent requests share forward passes without ever waiting for company.
 
 A thread that is free takes its share of what waits, at most `batch_limit`: a request that comes alone is run at once,
-and under load the batches fill by themselves. Each batch is one thread's from its bytes to its answers, so that no more
-threads want the processor than it has cores, and none is held up by another (docs/adr/0017-one-thread-a-batch.md).
+and under load the batches fill by themselves. Each batch is one thread's from its bytes to its answers: with a thread a
+core none of them is held up by another (docs/adr/0017-one-thread-a-batch.md).
 """
 
 import asyncio

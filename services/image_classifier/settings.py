@@ -62,7 +62,7 @@ class Settings(ServiceSettings):
     answer_deadline_s: float = Field(
         15.0,
         gt=0,
-        le=120,  # under probation.YOUNG: a death that could not be written down is counted all the same
+        le=120,  # under probation.YOUNG: a hang at the start counts, also where the death can not be written down
         description="A process, the HTTP service or a worker, whose model version takes longer for a forward pass ends "
         "itself; five ends within a day are too many for an uploaded version.",
     )

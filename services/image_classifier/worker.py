@@ -87,12 +87,15 @@ def run(settings: Settings, decode: Decode = decode) -> None:
 def create_watchdog(settings: Settings, queue: str, tasks: Deadline, lineup: Lineup) -> Watchdog:
     """Return what ends a worker of `queue` that can't go on; `tasks` surrounds each of its tasks."""
     waiting = partial(messages_waiting, create_redis(settings.broker_url), queue)
-    return Watchdog(
-        lineup.stuck,
-        tasks.look,
-        memory_bound(settings.memory_limit_bytes),
-        Deafness(tasks, settings.deaf_s, waiting).look,
-    )
+    deafness = Deafness(tasks, settings.deaf_s, waiting)
+
+    def deaf() -> str | None:
+        reason = deafness.look()
+        if reason:
+            lineup.excuse()  # a lost connection is no version's fault; a long task or much memory may be
+        return reason
+
+    return Watchdog(lineup.stuck, tasks.look, memory_bound(settings.memory_limit_bytes), deaf)
 
 
 def consume(app: Celery, queue: str, settings: Settings, metrics_port: int, watchdog: Watchdog, lineup: Lineup) -> None:

@@ -132,6 +132,31 @@ def test_the_thread_ends_the_process_once_with_the_reason() -> None:
     assert reasons == ["memory passed its bound"]
 
 
+def test_a_process_that_stood_still_is_given_until_the_next_look() -> None:
+    # As the thread reads them: it starts, comes a minute too late, and comes in time.
+    times = iter([0.0, 60.0, 60.0, *[60.01] * 3])
+    looked: list[float] = []
+    ended = threading.Event()
+
+    def clock() -> float:
+        at = next(times)
+        looked.append(at)
+        return at
+
+    def reason() -> str:
+        return f"after {len(looked)} looks at the clock"
+
+    reasons: list[str] = []
+
+    def end(reason: str) -> None:
+        reasons.append(reason)
+        ended.set()
+
+    Watchdog(reason, end=end, clock=clock).start(every_s=0.01)
+    assert ended.wait(20)
+    assert reasons == ["after 5 looks at the clock"]
+
+
 def test_once_it_is_stopped_the_thread_looks_no_more() -> None:
     looks: list[bool] = []
 

@@ -92,7 +92,7 @@ def _work(database: Database, tools: Tools, claimed: Claimed) -> int:
         outcome.later.extend(one.number for one in rest)
         rest = []
     if rest:
-        metrics.YIELDS.inc()
+        metrics.GIVEN_BACK.inc()
     given_back = [one.number for one in rest]
 
     def write(connection: Connection) -> int:

@@ -44,7 +44,7 @@ def run(settings: Settings, decode: Decode = decode) -> None:
     logs.configure("image_classifier", settings.log_format, settings.log_level)
     migrate(settings.database_url, MIGRATIONS)
     database = Database(settings.database_url)
-    lineup = Lineup(settings, database, Journal(database), candidates=False)
+    lineup = Lineup(settings, database, Journal(database), candidates=False, blames=False)
     app = create_celery("image_classifier", settings.broker_url, worker=WORKER_NAME)
     longest_s = settings.batch_lease_s / 4
     tools = work.Tools(

@@ -6,6 +6,7 @@ A thread looks every half second which revision is in force, so a change reaches
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
@@ -57,13 +58,19 @@ def alone(model: ModelVersion) -> InForce:
 
 
 class Lineup:
-    """Follows the rollout. `candidates` says whether this process asks candidates at all."""
+    """Follows the rollout. `candidates` says whether this process asks candidates at all.
 
-    def __init__(self, settings: Settings, database: Database, journal: Journal, *, candidates: bool) -> None:
+    `blames` says whether a champion that takes too long is at fault: in a process of low priority it may be held up.
+    """
+
+    def __init__(
+        self, settings: Settings, database: Database, journal: Journal, *, candidates: bool, blames: bool = True
+    ) -> None:
         self._settings = settings
         self._database = database
         self._journal = journal
         self._with_candidates = candidates
+        self._blames = blames
         self._answering = Deadline(settings.answer_deadline_s)
         # Whoever was proven has been loaded in this time once.
         self._loading = Deadline(settings.proof_deadline_s)
@@ -104,9 +111,18 @@ class Lineup:
         for deadline, did in ((self._answering, "answer"), (self._loading, "load")):
             version = deadline.passed()
             if version:
-                self._tell_death_by(version)
+                if self._blames:
+                    self._tell_death_by(version)
+                else:
+                    self.excuse()
                 return f"{version} did not {did} within {deadline.seconds:g} s"
         return None
+
+    def excuse(self) -> None:
+        """Say, before this process ends, that its champion is not why."""
+        young = self._young
+        if young is not None:
+            self._say_last(lambda connection: probation.end(connection, young[0], self._process))
 
     def _tell_death_by(self, version: str) -> None:
         def die(connection: Connection) -> None:
@@ -114,12 +130,13 @@ class Lineup:
             if newest is not None and _title(newest.rollout.champion) == version != self._shipped:
                 probation.die(connection, newest.rollout.revision, self._process, clock(connection))
 
+        self._say_last(die)
+
+    def _say_last(self, words: Callable[[Connection], None]) -> None:
         try:
-            self._database.submit(die).result(LAST_WORDS_S)
+            self._database.submit(words).result(LAST_WORDS_S)
         except Exception as error:
-            log.error(
-                "a death is not written down; it counts if this process is young", version=version, exc_info=error
-            )
+            log.error("why this process ends is not written down; it is a death if it is young", exc_info=error)
 
     def _run(self) -> None:
         for look in count(1):

@@ -37,9 +37,10 @@ def deaths(connection: Connection, revision: int, at: datetime) -> list[datetime
 
 def begin(connection: Connection, revision: int, process: str, at: datetime) -> bool:
     """Say that a process takes the champion of a revision in; return False if too many have died of it."""
-    marks = leases.c.name.startswith("start:")
-    ours = leases.c.name.startswith(f"start:{revision}:")
-    connection.execute(delete(leases).where(marks, ~ours))
+    names = connection.execute(select(leases.c.name).where(leases.c.name.startswith("start:"))).scalars()
+    # Those of a later revision stay: this process may be the last to follow.
+    gone = [name for name in names if int(name.split(":")[1]) < revision]
+    connection.execute(delete(leases).where(leases.c.name.in_(gone)))
     if too_many(deaths(connection, revision, at)):
         return False
     end(connection, revision, process)

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from sqlalchemy import Connection
 
 from services.image_classifier.model_version import ModelVersion
 from services.image_classifier.rollout import probation, store
@@ -144,6 +145,34 @@ def test_a_process_ends_also_where_its_last_words_can_not_be_written(
     assert deaths(database) == 0
     with database.read() as connection:
         assert len(probation.deaths(connection, 1, now() + probation.YOUNG)) == 1
+
+
+def test_one_that_is_held_up_or_has_lost_the_broker_ends_and_nothing_is_held_against_its_champion(
+    settings: Settings, database: Database
+) -> None:
+    champion_is_2(database)
+    of_batches = Lineup(
+        settings.model_copy(update={"answer_deadline_s": AT_ONCE_S}),
+        database,
+        Journal(database),
+        candidates=False,
+        blames=False,
+    )
+    of_batches.refresh()
+    assert hang(of_batches) == "tiny/2 did not answer within 1e-09 s"
+    lineup_of(settings, database).excuse()
+    with database.read() as connection:
+        assert probation.deaths(connection, 1, now() + probation.YOUNG) == []
+
+
+def test_a_process_that_is_the_last_to_follow_forgets_no_death_of_the_champion_after(database: Database) -> None:
+    def say(connection: Connection) -> None:
+        for revision in (9, 10, 11):
+            probation.die(connection, revision, "one", now())
+        probation.begin(connection, 10, "another", now())
+
+    database.write(say)
+    assert [deaths(database, revision) for revision in (9, 10, 11)] == [0, 1, 1]
 
 
 class Service:

@@ -1,6 +1,7 @@
 """What a report says, in sentences for whoever runs a shelter, and its plots: used by the page and by docs/model.md."""
 
 from collections.abc import Sequence
+from math import ceil, floor
 from typing import Any
 
 from services.image_classifier.training.plots import Line, plot
@@ -126,7 +127,7 @@ def plots(report: dict[str, Any]) -> dict[str, str]:
 
 def networks(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
     """Draw a comparison: what each network's sizes get right against what they cost, as SVG by name."""
-    most = max(row["cpu_ms_at_8"] for row in rows) * 1.05
+    most = ceil(max(row["cpu_ms_at_8"] for row in rows) * 2.1) / 2
     drawn = {}
     for name, of in (("networks-val", "val"), ("networks-never-seen", "never_trained_on")):
         found: dict[str, list[tuple[float, dict[str, Any]]]] = {}
@@ -140,7 +141,9 @@ def networks(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
             ]
             shares = [y["share"] for points in found.values() for _, y in points]
             where = "val" if of == "val" else "sources never trained on"
-            axis = (f"right on {where}, forced", min(shares) - 0.05, max(shares) + 0.08)
+            low = floor(min(shares) * 20 - 1) / 20
+            high = low + ceil((max(shares) + 0.05 - low) * 4) / 4
+            axis = (f"right on {where}, forced", low, high)
             drawn[name] = plot(lines, ("CPU ms a look, one thread", 0.0, most), axis)
     return drawn
 

@@ -337,9 +337,13 @@ def test_a_receipt_that_is_none_spares_its_neighbours(database: Database, record
     assert len(recorded.counted) == 1
 
 
-def test_workers_at_the_same_time_count_each_frame_once(settings: Settings, database: Database) -> None:
+def test_workers_at_the_same_time_count_each_frame_once(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two workers get overlapping messages over the same spaces; the result is that of one worker."""
     results = story(11, frames=120, minutes=9)
+    at = datetime.now(UTC)  # time alone ends stays, so both runs are of the same moment
+    monkeypatch.setattr("services.aggregation.worker.now", lambda: at)
     workers = [Database(settings.database_url) for _ in range(2)]
     failures: list[BaseException] = []
 
@@ -371,7 +375,7 @@ def test_workers_at_the_same_time_count_each_frame_once(settings: Settings, data
         )
     with erased(database):
         for chunk in chunks(results, 16):
-            record_at(database, chunk, datetime.now(UTC))
+            record_at(database, chunk, at)
     assert believed(database) == found
 
 

@@ -58,7 +58,10 @@ def serves(system: System) -> bool:
             if has_holder(system) and not not_ready(part, client):
                 return True
             if time.monotonic() > deadline:
-                raise CannotStart(f"a system runs on {system.data} and does not answer: end it, or see {system.logs}")
+                raise CannotStart(
+                    f"a system runs on {system.data} and does not answer, or was started by another version of Huella: "
+                    f"end it, or see {system.logs}"
+                )
             if not told:
                 say(f"Waiting for the system on {system.data}, which is starting or ending")
                 told = True

@@ -4,7 +4,8 @@ It runs `--pool solo`: one process, one core, scaled by starting more. A watchdo
 whoever supervises it starts a fresh one; what it held is offered again by ingest's relay.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,45 +48,74 @@ def main() -> None:
 
 def run(settings: Settings, decode: Decode = decode) -> None:
     """Run a worker until SIGTERM; the task in hand is finished first."""
+    with opened(settings) as database:
+        journal = Journal(database)
+        lineup = Lineup(settings, database, journal, candidates=True)
+        app = create_celery("image_classifier", settings.broker_url)
+        fetch = partial(
+            images.fetch,
+            images.create_client(settings.fetch_timeout_s),
+            ServiceToken(Signer(settings.keys_folder, "image_classifier"), "camera_ingest"),
+            deadline_s=settings.fetch_deadline_s,
+            image_bytes=settings.image_bytes,
+        )
+        tools = Tools(
+            ingest_url=settings.ingest_url,
+            in_force=lambda: lineup.now,
+            decode=decode,
+            fetch=fetch,
+            publish=publisher(app),
+            record=journal.add,
+            candidate_deadline_s=settings.candidate_deadline_s,
+        )
+
+        def work(message: Any) -> None:
+            classify_frames(message, tools)
+
+        consume(app, CLASSIFY_FRAMES, work, settings, settings.worker_metrics_port, lineup)
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Database]:
+    """Give the database of a worker's process, migrated; logs are configured before anything is said."""
     logs.configure("image_classifier", settings.log_format, settings.log_level)
     migrate(settings.database_url, MIGRATIONS)
     database = Database(settings.database_url)
-    journal = Journal(database)
-    lineup = Lineup(settings, database, journal, candidates=True)
-    app = create_celery("image_classifier", settings.broker_url)
-    token = ServiceToken(Signer(settings.keys_folder, "image_classifier"), "camera_ingest")
-    fetch = partial(
-        images.fetch,
-        images.create_client(settings.fetch_timeout_s),
-        token,
-        deadline_s=settings.fetch_deadline_s,
-        image_bytes=settings.image_bytes,
-    )
-    tools = Tools(
-        ingest_url=settings.ingest_url,
-        in_force=lambda: lineup.now,
-        decode=decode,
-        fetch=fetch,
-        publish=publisher(app),
-        record=journal.add,
-        candidate_deadline_s=settings.candidate_deadline_s,
-    )
-    tasks = Deadline(settings.task_deadline_s)
-    watchdog = create_watchdog(settings, CLASSIFY_FRAMES, tasks, lineup)
-
-    @app.task(name=CLASSIFY_FRAMES)  # type: ignore[untyped-decorator]  # Celery has no types
-    def task(message: Any = None) -> None:
-        with tasks.task():
-            classify_frames(message, tools)
-
     try:
-        consume(app, CLASSIFY_FRAMES, settings, settings.worker_metrics_port, watchdog, lineup)
+        yield database
     finally:
         database.close()
 
 
-def create_watchdog(settings: Settings, queue: str, tasks: Deadline, lineup: Lineup) -> Watchdog:
-    """Return what ends a worker of `queue` that can't go on; `tasks` surrounds each of its tasks."""
+def consume(
+    app: Celery, queue: str, work: Callable[[Any], None], settings: Settings, metrics_port: int, lineup: Lineup
+) -> None:
+    """Follow the rollout and do `work` with each message of `queue` until SIGTERM; the one in hand is finished first.
+
+    The task is named as its queue. A watchdog ends the process when it can't go on.
+    """
+    tasks = Deadline(settings.task_deadline_s)
+
+    @app.task(name=queue)  # type: ignore[untyped-decorator]  # Celery has no types
+    def task(message: Any = None) -> None:
+        with tasks.task():
+            work(message)
+
+    # A receiver of this signal keeps Celery's hands off the logs, which are configured already.
+    signals.setup_logging.connect(_keep_logs, weak=False)
+    start_http_server(metrics_port, addr=settings.host)
+    _watchdog(settings, queue, tasks, lineup).start()
+    lineup.start()
+    champion = lineup.champion.manifest
+    log.info("worker starts", queue=queue, model=champion.name, version=champion.version)
+    # Quiet, because the banner is no JSON.
+    try:
+        app.worker_main(["--quiet", *worker_arguments(queue)])
+    finally:
+        lineup.stop()
+
+
+def _watchdog(settings: Settings, queue: str, tasks: Deadline, lineup: Lineup) -> Watchdog:
     waiting = partial(messages_waiting, create_redis(settings.broker_url), queue)
     deafness = Deafness(tasks, settings.deaf_s, waiting)
 
@@ -96,22 +126,6 @@ def create_watchdog(settings: Settings, queue: str, tasks: Deadline, lineup: Lin
         return reason
 
     return Watchdog(lineup.stuck, tasks.look, memory_bound(settings.memory_limit_bytes), deaf)
-
-
-def consume(app: Celery, queue: str, settings: Settings, metrics_port: int, watchdog: Watchdog, lineup: Lineup) -> None:
-    """Follow the rollout and take messages from `queue` until SIGTERM; the task in hand is finished first."""
-    # A receiver of this signal keeps Celery's hands off the logs, which are configured already.
-    signals.setup_logging.connect(_keep_logs, weak=False)
-    start_http_server(metrics_port, addr=settings.host)
-    watchdog.start()
-    lineup.start()
-    champion = lineup.champion.manifest
-    log.info("worker starts", queue=queue, model=champion.name, version=champion.version)
-    # Quiet, because the banner is no JSON.
-    try:
-        app.worker_main(["--quiet", *worker_arguments(queue)])
-    finally:
-        lineup.stop()
 
 
 def publisher(app: Celery) -> Callable[[dict[str, object]], None]:

@@ -16,13 +16,9 @@ from services.image_classifier.decode import decode
 from services.image_classifier.rollout.journal import Journal
 from services.image_classifier.rollout.lineup import Lineup
 from services.image_classifier.settings import Settings
-from services.image_classifier.worker import MIGRATIONS, consume, create_watchdog
-from shared import logs
+from services.image_classifier.worker import consume, opened
 from shared.broker import CLASSIFY_BATCHES, create_celery
-from shared.database import Database
-from shared.migrations import migrate
 from shared.tokens import ServiceToken, Signer
-from shared.watchdog import Deadline
 
 NICENESS: Final = 10
 """While both want a core, a process of the usual one gets nine times the time of this.
@@ -41,40 +37,31 @@ def main() -> None:
 
 def run(settings: Settings, decode: Decode = decode) -> None:
     """Run a worker of batches until SIGTERM; the chunk in hand is finished first."""
-    logs.configure("image_classifier", settings.log_format, settings.log_level)
-    migrate(settings.database_url, MIGRATIONS)
-    database = Database(settings.database_url)
-    lineup = Lineup(settings, database, Journal(database), candidates=False, blames=False)
-    app = create_celery("image_classifier", settings.broker_url, worker=WORKER_NAME)
-    longest_s = settings.batch_lease_s / 4
-    tools = work.Tools(
-        model=lambda: lineup.champion,
-        decode=decode,
-        fetch=partial(
-            images.fetch,
-            images.create_client(min(settings.fetch_timeout_s, longest_s)),
-            ServiceToken(Signer(settings.keys_folder, "image_classifier"), "camera_ingest"),
-            f"{settings.ingest_url}/v1/images",
-            deadline_s=min(settings.fetch_deadline_s, longest_s),
-            image_bytes=settings.image_bytes,
-            settled=True,
-        ),
-        chunk=settings.batch_chunk,
-        lease=timedelta(seconds=settings.batch_lease_s),
-    )
-    tasks = Deadline(settings.task_deadline_s)
-    watchdog = create_watchdog(settings, CLASSIFY_BATCHES, tasks, lineup)
+    with opened(settings) as database:
+        lineup = Lineup(settings, database, Journal(database), candidates=False, blames=False)
+        app = create_celery("image_classifier", settings.broker_url, worker=WORKER_NAME)
+        longest_s = settings.batch_lease_s / 4
+        tools = work.Tools(
+            model=lambda: lineup.champion,
+            decode=decode,
+            fetch=partial(
+                images.fetch,
+                images.create_client(min(settings.fetch_timeout_s, longest_s)),
+                ServiceToken(Signer(settings.keys_folder, "image_classifier"), "camera_ingest"),
+                f"{settings.ingest_url}/v1/images",
+                deadline_s=min(settings.fetch_deadline_s, longest_s),
+                image_bytes=settings.image_bytes,
+                settled=True,
+            ),
+            chunk=settings.batch_chunk,
+            lease=timedelta(seconds=settings.batch_lease_s),
+        )
 
-    @app.task(name=CLASSIFY_BATCHES)  # type: ignore[untyped-decorator]  # Celery has no types
-    def task(message: Any = None) -> None:
-        give_way()
-        with tasks.task():
+        def classify(message: Any) -> None:
+            give_way()
             work.classify_batches(database, tools)
 
-    try:
-        consume(app, CLASSIFY_BATCHES, settings, settings.batch_metrics_port, watchdog, lineup)
-    finally:
-        database.close()
+        consume(app, CLASSIFY_BATCHES, classify, settings, settings.batch_metrics_port, lineup)
 
 
 def give_way() -> None:

@@ -1,4 +1,7 @@
-"""The image files: one a receipt, at `<day>/<hour>/<receipt>`, durable before the frame's row is written."""
+"""The image files: one a receipt, at `<day>/<hour>/<receipt>`, durable before the frame's row is written.
+
+The bytes of each are synced by whoever stores it, the names in a folder once for all that are recorded together.
+"""
 
 import hashlib
 import mmap
@@ -25,6 +28,8 @@ class ImageFiles:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._durable: dict[Path, None] = {}
+        self._unsynced: set[Path] = set()
+        self._syncing = threading.Lock()
 
     def path(self, receipt: str) -> Path:
         """Return where a receipt's image is. Raises ValueError if it is no receipt of ours."""
@@ -35,13 +40,22 @@ class ImageFiles:
         """Return the bytes as the camera sent them. Raises FileNotFoundError when they are gone."""
         return self.path(receipt).read_bytes()
 
+    def size(self, receipt: str) -> int:
+        """Return the length of an image in bytes. Raises FileNotFoundError when it is gone."""
+        return self.path(receipt).stat().st_size
+
     def remove(self, receipt: str) -> None:
         """Remove an image; it is all right if it is gone already."""
         self.path(receipt).unlink(missing_ok=True)
 
     def create(self, receipt: str) -> int:
-        """Create a receipt's file and return its descriptor; its folder is made durable first."""
+        """Create a receipt's file and return its descriptor; its folder is durable then, its name after sync_names."""
         path = self.path(receipt)
+        descriptor = self._create(path)
+        self._unsynced.add(path.parent)  # only now, since a sync that begins before the file is there may not hold it
+        return descriptor
+
+    def _create(self, path: Path) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         if path.parent in self._durable:
             with suppress(FileNotFoundError):  # removed while it was empty; it is made again below
@@ -55,6 +69,18 @@ class ImageFiles:
         while len(self._durable) > KNOWN_FOLDERS:
             self._durable.pop(next(iter(self._durable)))
         return descriptor
+
+    def sync_names(self) -> None:
+        """Make durable the names of all files that this process has created so far. Raises OSError."""
+        with self._syncing:
+            for folder in list(self._unsynced):
+                self._unsynced.discard(folder)
+                try:
+                    with suppress(FileNotFoundError):  # the janitor removed it, so nothing is in it
+                        sync_folder(folder)
+                except OSError:
+                    self._unsynced.add(folder)
+                    raise
 
     def older_than(self, age: timedelta, now: datetime) -> Iterator[list[str]]:
         """Yield, folder by folder, the names of files last written more than `age` ago; removes empty old folders."""
@@ -128,11 +154,10 @@ class IncomingImage:
             return inspect(image)
 
     def make_durable(self) -> str:
-        """Write the rest and return the SHA-256 once bytes and name are safe on the disk. Raises OSError."""
+        """Write the rest and return the SHA-256 once the bytes are safe on the disk. Raises OSError."""
         self.write()
         assert self._descriptor is not None
         os.fsync(self._descriptor)
-        sync_folder(self._files.path(self.receipt).parent)
         self._close()
         return self._hash.hexdigest()
 

@@ -11,6 +11,7 @@ import uuid_utils
 from anyio import to_thread
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from starlette.requests import ClientDisconnect
 
@@ -312,12 +313,17 @@ def _record(parts: Parts, incoming: IncomingImage, frame: store.NewFrame) -> Acc
     # Until the outcome is known the file stays: a row without its file would break the promise, while a file
     # without a row is only an orphan that the janitor finds.
     incoming.keep()
+
+    def write(connection: Connection) -> tuple[store.FrameRow, bool]:
+        parts.files.sync_names()  # by the first of all that are written together; the others find it done
+        return store.accept_frame(connection, frame)
+
     try:
         try:
-            row, created = parts.database.write(lambda connection: store.accept_frame(connection, frame))
+            row, created = parts.database.write(write)
         except store.CameraChanged:
             frame = replace(frame, camera=ask_again(parts, frame.camera))
-            row, created = parts.database.write(lambda connection: store.accept_frame(connection, frame))
+            row, created = parts.database.write(write)
     except store.FrameConflict as conflict:
         incoming.discard()
         raise Problem(
@@ -329,7 +335,7 @@ def _record(parts: Parts, incoming: IncomingImage, frame: store.NewFrame) -> Acc
     except store.CameraChanged:
         incoming.discard()
         raise unavailable("The photo's camera is being changed just now. Keep it and send it again.", 1) from None
-    except Problem:
+    except (OSError, Problem):
         incoming.discard()
         raise
     except DBAPIError as error:

@@ -6,20 +6,22 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from services.camera_ingest import store
+from services.camera_ingest import files, store
 from services.camera_ingest.tables import frames
 from services.camera_ingest.tests.conftest import MakeSettings
 from services.camera_ingest.tests.photos import exif, photo, png_header
 from services.camera_ingest.tests.running import Ingest, running
 from shared.messages import isoformat
 from shared.receipts import given_at
-from shared.testing import TokenFor
+from shared.testing import TokenFor, wait_until
 
 
 def test_a_frame_is_accepted_with_its_receipt(ingest_on_each: Ingest) -> None:
@@ -269,6 +271,36 @@ def test_bytes_and_folder_are_synced_before_the_row_is_written(ingest: Ingest, m
     monkeypatch.setattr(store, "accept_frame", watched_accept)
     ingest.accept("a", photo(9))
     assert order == ["file", "folder", "row"]
+
+
+def test_names_of_photos_that_are_recorded_together_are_synced_once(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest.accept("before")
+    folders: list[Path] = []
+    monkeypatch.setattr(files, "sync_folder", folders.append)
+    database = ingest.parts.database
+    with ThreadPoolExecutor(3) as cameras:
+        with database._writing:  # as if another thread were at it, until all three wait
+            answers = [cameras.submit(ingest.put, f"a{n}", photo(n)) for n in range(3)]
+            wait_until("all wait to be recorded", lambda: len(database._waiting) == 3)
+        assert [answer.result().status_code for answer in answers] == [201] * 3
+    assert len(folders) == 1
+
+
+def test_a_folder_that_can_t_be_synced_is_503_and_is_synced_before_the_next_row(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest.accept("before")
+    before = ingest.files()
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "sync_folder", Mock(side_effect=OSError(5, "Input/output error")))
+        assert ingest.put("a", photo(1)).status_code == 503
+    assert ingest.files() == before
+    synced = Mock()
+    monkeypatch.setattr(files, "sync_folder", synced)
+    ingest.accept("a", photo(1))
+    synced.assert_called_once()
 
 
 @pytest.mark.parametrize("lost", [False, True])

@@ -1,6 +1,5 @@
 """Images: the exact bytes of many frames for the classifier, and one at a time without metadata for people."""
 
-import io
 import json
 import tarfile
 from collections.abc import Iterator
@@ -28,6 +27,8 @@ router = APIRouter(tags=["images"])
 
 PIECE = 1024 * 1024
 TAR = "application/x-tar"
+INDEX = "index.json"
+END = bytes(2 * tarfile.BLOCKSIZE)
 
 
 class ImagesWanted(BaseModel):
@@ -57,23 +58,31 @@ def read_images(wanted: ImagesWanted, service: ImageClassifier, parts: Ingest) -
     else:
         rows = parts.database.write(lambda c: store.begin_attempts(c, receipts, now()))
     found = [rows[receipt] for receipt in receipts if receipt in rows]
-    return StreamingResponse(_gathered(_tar(parts.files, found, wanted.settled)), media_type=TAR)
+    index = [{"receipt": row.receipt, "state": row.state, "media_type": row.media_type} for row in found]
+    sent = [
+        row.receipt for row in found if row.image_removed_at is None and (wanted.settled or row.state == State.ACCEPTED)
+    ]
+    return _tar(parts.files, json.dumps({"frames": index}).encode(), sent)
 
 
-def _tar(files: ImageFiles, rows: list[Row[Any]], settled: bool) -> Iterator[bytes]:
-    index = [{"receipt": row.receipt, "state": row.state, "media_type": row.media_type} for row in rows]
-    yield from _member("index.json", json.dumps({"frames": index}).encode())
-    for row in rows:
-        if row.image_removed_at is not None or not (settled or row.state == State.ACCEPTED):
-            continue
+def _tar(files: ImageFiles, index: bytes, receipts: list[str]) -> Response:
+    sizes = {}
+    for receipt in receipts:
         try:
-            image = files.read(row.receipt)
+            sizes[receipt] = files.size(receipt)
         except OSError as error:  # left out; the classifier leaves the frame to the relay, or a batch without it
             metrics.MISSING_IMAGES.inc()
-            log.error("image of an unsettled frame can't be read", receipt=row.receipt, error=str(error))
-            continue
-        yield from _member(row.receipt, image)
-    yield bytes(2 * tarfile.BLOCKSIZE)
+            log.error("image of an unsettled frame can't be read", receipt=receipt, error=str(error))
+
+    def pieces() -> Iterator[bytes]:
+        yield from _member(INDEX, index)
+        for receipt in sizes:
+            yield from _member(receipt, files.read(receipt))
+        yield END
+
+    length = sum(tarfile.BLOCKSIZE + _in_blocks(size) for size in (len(index), *sizes.values())) + len(END)
+    # With its length told, no byte is copied once more to be sent in chunks of HTTP.
+    return StreamingResponse(_gathered(pieces()), media_type=TAR, headers={"Content-Length": str(length)})
 
 
 def _member(name: str, content: bytes) -> Iterator[bytes]:
@@ -81,18 +90,25 @@ def _member(name: str, content: bytes) -> Iterator[bytes]:
     header.size = len(content)
     yield header.tobuf(tarfile.USTAR_FORMAT)
     yield content
-    yield bytes(-len(content) % tarfile.BLOCKSIZE)
+    yield bytes(_in_blocks(len(content)) - len(content))
+
+
+def _in_blocks(size: int) -> int:
+    """Return what so many bytes take in a tar."""
+    return size + -size % tarfile.BLOCKSIZE
 
 
 def _gathered(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Join small pieces, since each costs a change of thread on its way out."""
-    buffer = io.BytesIO()
+    gathered: list[bytes] = []
+    size = 0
     for piece in pieces:
-        buffer.write(piece)
-        if buffer.tell() >= PIECE:
-            yield buffer.getvalue()
-            buffer = io.BytesIO()
-    yield buffer.getvalue()
+        gathered.append(piece)
+        size += len(piece)
+        if size >= PIECE:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+    yield b"".join(gathered)
 
 
 IfNoneMatch = Annotated[str | None, Header()]

@@ -94,6 +94,8 @@ class Database:
         # SQLite's transactions see one snapshot as they are; PostgreSQL's default gives a new one to each statement.
         isolated = {} if self.engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
         self._snapshots = self.engine.execution_options(**isolated)
+        # SQLite takes its lock at once: one taken late can fail in the middle.
+        self._changes = self.engine.execution_options(huella_begin="BEGIN IMMEDIATE")
         self._waiting: deque[_Write] = deque()
         self._writing = threading.Lock()
         self._submitted: queue.SimpleQueue[bool] = queue.SimpleQueue()  # False ends the thread
@@ -228,8 +230,7 @@ class Database:
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        # SQLite takes its lock at once: one taken late can fail in the middle.
-        with self.engine.execution_options(huella_begin="BEGIN IMMEDIATE").begin() as connection:
+        with self._changes.begin() as connection:
             if self.engine.dialect.name == "postgresql":
                 connection.exec_driver_sql(
                     f"SET LOCAL idle_in_transaction_session_timeout = {STANDS_STILL_MS};"

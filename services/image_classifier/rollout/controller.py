@@ -109,6 +109,9 @@ class Controller:
 
     def prove(self, at: datetime) -> bool:
         """Prove the oldest upload that waits; return whether there was one."""
+        with self._database.read() as connection:
+            if not versions.anything_to_prove(connection):
+                return False
         if not self._holds("prover", at, timedelta(seconds=3 * self._settings.proof_deadline_s)):
             return False
         found = self._database.write(lambda connection: versions.begin_proof(connection, at))

@@ -7,6 +7,7 @@ from alembic.migration import MigrationContext
 
 from services.image_classifier import tables
 from services.image_classifier.leases import hold_lease
+from services.image_classifier.tables import leases
 from shared.database import Database
 
 AT = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -27,3 +28,14 @@ def test_a_lease_has_one_holder_until_it_ends(database: Database) -> None:
     assert hold("a", AT + timedelta(seconds=9))
     assert not hold("b", AT + timedelta(seconds=15))
     assert hold("b", AT + timedelta(seconds=20))
+
+
+def test_a_lease_is_written_anew_when_half_of_it_is_over_or_the_clock_was_put_back(database: Database) -> None:
+    def until_after(seconds: float) -> timedelta:
+        at = AT + timedelta(seconds=seconds)
+        assert database.write(lambda connection: hold_lease(connection, "ticker", "a", at, LEASE))
+        with database.read() as connection:
+            until: datetime = connection.execute(leases.select()).one().until
+        return until - AT
+
+    assert [until_after(seconds).seconds for seconds in (0, 4, 6, 9, 0)] == [10, 10, 16, 16, 10]

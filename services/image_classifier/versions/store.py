@@ -108,6 +108,14 @@ def put(connection: Connection, manifest: Manifest, content: bytes, by: str, at:
     return "new"
 
 
+def anything_to_prove(connection: Connection) -> bool:
+    """Return whether a version waits to be proven."""
+    return (
+        connection.execute(select(versions.c.name).where(versions.c.state == State.RECEIVED).limit(1)).first()
+        is not None
+    )
+
+
 def begin_proof(connection: Connection, at: datetime) -> tuple[Uploaded, bytes] | None:
     """Take the oldest version that is not proven, count the attempt, and give it with its graph; None if there is none.
 

@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 
 import structlog
 import uuid_utils
-from anyio import to_thread
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import Connection
@@ -111,16 +110,8 @@ async def _receive_and_store(parts: Parts, request: Request, arrival: Arrival) -
             event, unread = _event(body)
             camera = await _addressed(parts, arrival, event, unread, has_event=bool(body.event))
             # One change of thread for all that waits for the disk: to wake a thread costs as much as to write a row.
-            accepted = await to_thread.run_sync(
-                _store,
-                parts,
-                incoming,
-                camera,
-                arrival.frame_id,
-                captured_at,
-                event,
-                received_at,
-                limiter=parts.putting,
+            accepted = await asyncio.get_running_loop().run_in_executor(
+                parts.putting, _store, parts, incoming, camera, arrival.frame_id, captured_at, event, received_at
             )
         except OSError as error:
             log.error("image not stored", error=str(error))
@@ -266,7 +257,7 @@ async def _receive(parts: Parts, request: Request, body: Body, incoming: Incomin
                 if size > limit + body.around or incoming.size + len(photo) > limit:
                     raise _too_large(limit)
                 if photo and incoming.add(photo):
-                    await to_thread.run_sync(_write, incoming, limiter=parts.putting)
+                    await asyncio.get_running_loop().run_in_executor(parts.putting, _write, incoming)
         if size == 0:
             raise _empty()
         body.end()

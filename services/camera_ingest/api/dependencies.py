@@ -1,10 +1,10 @@
 """What routes ask for in their signatures: the service's parts, ids, and cursors."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated
 
-from anyio import CapacityLimiter
 from fastapi import Depends, Path, Query, Request
 from pydantic import AfterValidator
 
@@ -40,7 +40,7 @@ class Parts:
     throttle: Throttle
     nonces: Nonces
     remembered: Remembered
-    putting: CapacityLimiter
+    putting: ThreadPoolExecutor
     queue_lengths: Callable[[], QueueLengths]
     workers: Callable[[], dict[str, int]]
 

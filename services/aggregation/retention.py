@@ -81,14 +81,14 @@ def prune_spans(connection: Connection, before: datetime) -> int:
 
 
 def hold_lease(connection: Connection, name: str, holder: str, now: datetime, lease: timedelta) -> bool:
-    """Take or keep the lease `name`; return whether `holder` has it, and then for half of `lease` at least.
+    """Take or keep the lease `name`; return whether `holder` has it, then for three quarters of `lease` at least.
 
-    It is written anew once half is over, not at each look: a system where nothing happens leaves the disk alone.
+    It is written anew once a quarter is over, not at each look, for each writing syncs the disk.
     """
     table = tables.leases
     mine = select(table.c.until).where(table.c.name == name, table.c.holder == holder)
     until = connection.execute(mine).scalar_one_or_none()
-    if until is not None and lease / 2 < until - now <= lease:
+    if until is not None and 0.75 * lease < until - now <= lease:
         return True
     taken = connection.execute(
         update(table)

@@ -1,6 +1,6 @@
 """The image files: one a receipt, at `<day>/<hour>/<receipt>`, durable before the frame's row is written.
 
-The bytes of each are synced by whoever stores it, the names in a folder once for all that are recorded together.
+The bytes of each are synced by whoever stores it, the names in a folder once for all who wait for that.
 """
 
 import hashlib
@@ -28,8 +28,7 @@ class ImageFiles:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._durable: dict[Path, None] = {}
-        self._unsynced: set[Path] = set()
-        self._syncing = threading.Lock()
+        self._names = _Names()
 
     def path(self, receipt: str) -> Path:
         """Return where a receipt's image is. Raises ValueError if it is no receipt of ours."""
@@ -49,11 +48,15 @@ class ImageFiles:
         self.path(receipt).unlink(missing_ok=True)
 
     def create(self, receipt: str) -> int:
-        """Create a receipt's file and return its descriptor; its folder is durable then, its name after sync_names."""
+        """Create a receipt's file and return its descriptor; its folder is durable then, its name after sync_name."""
         path = self.path(receipt)
         descriptor = self._create(path)
-        self._unsynced.add(path.parent)  # only now, since a sync that begins before the file is there may not hold it
+        self._names.given(path)
         return descriptor
+
+    def sync_name(self, receipt: str) -> None:
+        """Return once the name of a file that was created here is durable. Raises OSError."""
+        self._names.sync(self.path(receipt))
 
     def _create(self, path: Path) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -61,26 +64,13 @@ class ImageFiles:
             with suppress(FileNotFoundError):  # removed while it was empty; it is made again below
                 return os.open(path, flags, 0o640)
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, flags, 0o640)
         # Another process may have made the folders and not have synced them yet, so each process does once.
         sync_folder(path.parent.parent)
         sync_folder(self.folder)
         self._durable[path.parent] = None
         while len(self._durable) > KNOWN_FOLDERS:
             self._durable.pop(next(iter(self._durable)))
-        return descriptor
-
-    def sync_names(self) -> None:
-        """Make durable the names of all files that this process has created so far. Raises OSError."""
-        with self._syncing:
-            for folder in list(self._unsynced):
-                self._unsynced.discard(folder)
-                try:
-                    with suppress(FileNotFoundError):  # the janitor removed it, so nothing is in it
-                        sync_folder(folder)
-                except OSError:
-                    self._unsynced.add(folder)
-                    raise
+        return os.open(path, flags, 0o640)
 
     def older_than(self, age: timedelta, now: datetime) -> Iterator[list[str]]:
         """Yield, folder by folder, the names of files last written more than `age` ago; removes empty old folders."""
@@ -154,10 +144,11 @@ class IncomingImage:
             return inspect(image)
 
     def make_durable(self) -> str:
-        """Write the rest and return the SHA-256 once the bytes are safe on the disk. Raises OSError."""
+        """Write the rest and return the SHA-256 once bytes and name are safe on the disk. Raises OSError."""
         self.write()
         assert self._descriptor is not None
         os.fsync(self._descriptor)
+        self._files.sync_name(self.receipt)
         self._close()
         return self._hash.hexdigest()
 
@@ -192,6 +183,41 @@ class IncomingImage:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+class _Names:
+    """Makes names in folders durable: whoever comes first syncs the folder for all whose names were given by then."""
+
+    def __init__(self) -> None:
+        self._given: dict[Path, set[Path]] = {}
+        self._lost: set[Path] = set()
+        self._noting = threading.Lock()
+        self._syncing = threading.Lock()
+
+    def given(self, path: Path) -> None:
+        """Note a name, after its file was created: a sync that begins now holds it."""
+        with self._noting:
+            self._given.setdefault(path.parent, set()).add(path)
+
+    def sync(self, path: Path) -> None:
+        """Return once a name is durable. Raises OSError if its folder could not be synced, by this call or another's.
+
+        The system tells of a failure once; after it, a sync that succeeds says nothing of the names from before.
+        """
+        with self._syncing:
+            with self._noting:
+                if path in self._lost:
+                    self._lost.discard(path)
+                    raise OSError(f"{path.parent} could not be synced")
+                if path not in self._given.get(path.parent, ()):
+                    return
+                together = self._given.pop(path.parent)
+            try:
+                sync_folder(path.parent)
+            except BaseException:
+                with self._noting:
+                    self._lost |= together - {path}
+                raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -51,7 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             parts.relay.stop()
             parts.janitor.stop()
-            parts.putting.shutdown()
+            parts.putting.shutdown(cancel_futures=True)
             parts.database.close()
 
     app = service_app.create_service(

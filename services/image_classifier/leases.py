@@ -8,14 +8,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 from services.image_classifier.tables import leases
 
 
-def hold_lease(connection: Connection, name: str, holder: str, now: datetime, lease: timedelta) -> bool:
-    """Take or keep the lease `name`; return whether `holder` has it, and then for half of `lease` at least.
+def hold_lease(
+    connection: Connection, name: str, holder: str, now: datetime, lease: timedelta, *, whole: bool = False
+) -> bool:
+    """Take or keep the lease `name`; return whether `holder` has it, then for three quarters of `lease` at least.
 
-    It is written anew once half is over, not at each look: a system where nothing happens leaves the disk alone.
+    It is written anew once a quarter is over, not at each look, for each writing syncs the disk; with `whole` at once.
     """
     mine = select(leases.c.until).where(leases.c.name == name, leases.c.holder == holder)
     until = connection.execute(mine).scalar_one_or_none()
-    if until is not None and lease / 2 < until - now <= lease:
+    if not whole and until is not None and 0.75 * lease < until - now <= lease:
         return True
     row = {"name": name, "holder": holder, "until": now + lease}
     make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert

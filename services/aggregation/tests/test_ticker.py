@@ -59,6 +59,20 @@ def test_one_ticker_works_at_a_time_and_another_takes_over(database: Database, s
     assert second.tick(at + timedelta(seconds=16))
 
 
+def test_a_lease_is_written_anew_when_a_quarter_is_over_or_the_clock_was_put_back(
+    database: Database, settings: Settings
+) -> None:
+    at, ticker = datetime.now(UTC), Ticker(database, settings)
+
+    def until_after(seconds: float) -> object:
+        assert ticker.tick(at + timedelta(seconds=seconds))
+        (lease,) = [row for row in rows(database, tables.leases) if row["name"] == "ticker"]
+        return lease["until"] - at
+
+    expected = [timedelta(seconds=seconds) for seconds in (10, 10, 13, 13, 10)]
+    assert [until_after(seconds) for seconds in (0, 2, 3, 5, 0)] == expected
+
+
 def old_receipt(days: float) -> str:
     """Return a receipt that was given `days` ago."""
     milliseconds = int((datetime.now(UTC) - timedelta(days=days)).timestamp() * 1000)

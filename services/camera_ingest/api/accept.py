@@ -10,7 +10,6 @@ import structlog
 import uuid_utils
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
-from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from starlette.requests import ClientDisconnect
 
@@ -304,17 +303,12 @@ def _record(parts: Parts, incoming: IncomingImage, frame: store.NewFrame) -> Acc
     # Until the outcome is known the file stays: a row without its file would break the promise, while a file
     # without a row is only an orphan that the janitor finds.
     incoming.keep()
-
-    def write(connection: Connection) -> tuple[store.FrameRow, bool]:
-        parts.files.sync_names()  # by the first of all that are written together; the others find it done
-        return store.accept_frame(connection, frame)
-
     try:
         try:
-            row, created = parts.database.write(write)
+            row, created = parts.database.write(lambda connection: store.accept_frame(connection, frame))
         except store.CameraChanged:
             frame = replace(frame, camera=ask_again(parts, frame.camera))
-            row, created = parts.database.write(write)
+            row, created = parts.database.write(lambda connection: store.accept_frame(connection, frame))
     except store.FrameConflict as conflict:
         incoming.discard()
         raise Problem(
@@ -326,7 +320,7 @@ def _record(parts: Parts, incoming: IncomingImage, frame: store.NewFrame) -> Acc
     except store.CameraChanged:
         incoming.discard()
         raise unavailable("The photo's camera is being changed just now. Keep it and send it again.", 1) from None
-    except (OSError, Problem):
+    except Problem:
         incoming.discard()
         raise
     except DBAPIError as error:

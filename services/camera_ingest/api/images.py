@@ -71,18 +71,34 @@ def _tar(files: ImageFiles, index: bytes, receipts: list[str]) -> Response:
         try:
             sizes[receipt] = files.size(receipt)
         except OSError as error:  # left out; the classifier leaves the frame to the relay, or a batch without it
-            metrics.MISSING_IMAGES.inc()
-            log.error("image of an unsettled frame can't be read", receipt=receipt, error=str(error))
+            _missing(receipt, error)
 
     def pieces() -> Iterator[bytes]:
         yield from _member(INDEX, index)
         for receipt in sizes:
-            yield from _member(receipt, files.read(receipt))
+            yield from _member(receipt, _content(files, receipt, sizes[receipt]))
         yield END
 
     length = sum(tarfile.BLOCKSIZE + _in_blocks(size) for size in (len(index), *sizes.values())) + len(END)
     # With its length told, no byte is copied once more to be sent in chunks of HTTP.
     return StreamingResponse(_gathered(pieces()), media_type=TAR, headers={"Content-Length": str(length)})
+
+
+def _content(files: ImageFiles, receipt: str, size: int) -> bytes:
+    """Return an image whose size is told already; if it can't be read now zeros, which its digest does not fit."""
+    try:
+        content = files.read(receipt)
+        if len(content) != size:
+            raise OSError(f"{len(content)} bytes instead of {size}")
+    except OSError as error:
+        _missing(receipt, error)
+        return bytes(size)
+    return content
+
+
+def _missing(receipt: str, error: OSError) -> None:
+    metrics.MISSING_IMAGES.inc()
+    log.error("image of an unsettled frame can't be read", receipt=receipt, error=str(error))
 
 
 def _member(name: str, content: bytes) -> Iterator[bytes]:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -21,7 +20,7 @@ from services.camera_ingest.tests.photos import exif, photo, png_header
 from services.camera_ingest.tests.running import Ingest, running
 from shared.messages import isoformat
 from shared.receipts import given_at
-from shared.testing import TokenFor, wait_until
+from shared.testing import TokenFor
 
 
 def test_a_frame_is_accepted_with_its_receipt(ingest_on_each: Ingest) -> None:
@@ -273,22 +272,7 @@ def test_bytes_and_folder_are_synced_before_the_row_is_written(ingest: Ingest, m
     assert order == ["file", "folder", "row"]
 
 
-def test_names_of_photos_that_are_recorded_together_are_synced_once(
-    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ingest.accept("before")
-    folders: list[Path] = []
-    monkeypatch.setattr(files, "sync_folder", folders.append)
-    database = ingest.parts.database
-    with ThreadPoolExecutor(3) as cameras:
-        with database._writing:  # as if another thread were at it, until all three wait
-            answers = [cameras.submit(ingest.put, f"a{n}", photo(n)) for n in range(3)]
-            wait_until("all wait to be recorded", lambda: len(database._waiting) == 3)
-        assert [answer.result().status_code for answer in answers] == [201] * 3
-    assert len(folders) == 1
-
-
-def test_a_folder_that_can_t_be_synced_is_503_and_is_synced_before_the_next_row(
+def test_a_folder_that_can_t_be_synced_is_503_and_leaves_no_file(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ingest.accept("before")
@@ -297,10 +281,7 @@ def test_a_folder_that_can_t_be_synced_is_503_and_is_synced_before_the_next_row(
         patch.setattr(files, "sync_folder", Mock(side_effect=OSError(5, "Input/output error")))
         assert ingest.put("a", photo(1)).status_code == 503
     assert ingest.files() == before
-    synced = Mock()
-    monkeypatch.setattr(files, "sync_folder", synced)
     ingest.accept("a", photo(1))
-    synced.assert_called_once()
 
 
 @pytest.mark.parametrize("lost", [False, True])

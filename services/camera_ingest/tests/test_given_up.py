@@ -67,7 +67,7 @@ def receipts(ingest: Ingest) -> set[str]:
 
 
 async def put_and_cancel(parts: Parts, camera: Camera, held: Held) -> None:
-    """Cancel as uvicorn does at the end of its patience: the task itself, which no scope of anyio's stops."""
+    """Cancel as uvicorn does at the end of its patience: the task itself."""
     task = asyncio.create_task(accept.accept(parts, putting(photo()), Arrival(camera, "given-up")))
     assert await asyncio.to_thread(held.inside.wait, 20)
     task.cancel()

@@ -6,6 +6,7 @@ import tarfile
 
 import pytest
 
+from services.camera_ingest.files import ImageFiles
 from services.camera_ingest.tests.photos import exif, photo
 from services.camera_ingest.tests.running import Ingest
 from shared.database import now
@@ -65,6 +66,23 @@ def test_an_image_that_is_missing_harms_no_other(ingest: Ingest) -> None:
     gone, kept = ingest.accept("a"), ingest.accept("b", photo(1))
     ingest.parts.files.path(gone).unlink()
     assert set(members(ingest.images(gone, kept).content)) == {"index.json", kept}
+
+
+def test_an_image_that_can_t_be_read_once_its_length_is_told_harms_no_other(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, bad, last = (ingest.accept(name, photo(number)) for number, name in enumerate("abc"))
+    read = ImageFiles.read
+
+    def fail(files: ImageFiles, receipt: str) -> bytes:
+        if receipt == bad:
+            raise OSError(5, "Input/output error")
+        return read(files, receipt)
+
+    monkeypatch.setattr(ImageFiles, "read", fail)
+    found = members(ingest.images(first, bad, last).content)
+    assert (found[first], found[last]) == (photo(0), photo(2))
+    assert set(found[bad]) == {0}
 
 
 @pytest.mark.parametrize("receipts", [[], ["x"] * 65, [""], ["../../etc/passwd"], ["x" * 65]])

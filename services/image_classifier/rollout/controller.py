@@ -92,7 +92,7 @@ class Controller:
 
     def tick(self, at: datetime) -> bool:
         """Judge and learn as of `at`; return whether this process holds the lease."""
-        if not self._holds("controller", at, LEASE):
+        if not self._holds("controller", at, LEASE, whole=False):
             return False
         with self._database.read() as connection:
             found = store.current(connection)
@@ -112,7 +112,8 @@ class Controller:
         with self._database.read() as connection:
             if not versions.anything_to_prove(connection):
                 return False
-        if not self._holds("prover", at, timedelta(seconds=3 * self._settings.proof_deadline_s)):
+        # Loading and three rounds of asking each have that deadline.
+        if not self._holds("prover", at, timedelta(seconds=5 * self._settings.proof_deadline_s), whole=True):
             return False
         found = self._database.write(lambda connection: versions.begin_proof(connection, at))
         if found is None:
@@ -138,8 +139,10 @@ class Controller:
         log.info("version proven", model=manifest.name, version=manifest.version, state=state.value, reason=reason)
         return True
 
-    def _holds(self, name: str, at: datetime, lease: timedelta) -> bool:
-        return self._database.write(lambda connection: hold_lease(connection, name, self._holder, at, lease))
+    def _holds(self, name: str, at: datetime, lease: timedelta, *, whole: bool) -> bool:
+        return self._database.write(
+            lambda connection: hold_lease(connection, name, self._holder, at, lease, whole=whole)
+        )
 
     def _judge(self, found: Revision, at: datetime) -> None:
         rollout = found.rollout

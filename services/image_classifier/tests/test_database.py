@@ -30,12 +30,15 @@ def test_a_lease_has_one_holder_until_it_ends(database: Database) -> None:
     assert hold("b", AT + timedelta(seconds=20))
 
 
-def test_a_lease_is_written_anew_when_half_of_it_is_over_or_the_clock_was_put_back(database: Database) -> None:
-    def until_after(seconds: float) -> timedelta:
+def test_a_lease_is_written_anew_when_a_quarter_is_over_the_clock_was_put_back_or_all_of_it_is_wanted(
+    database: Database,
+) -> None:
+    def until_after(seconds: float, *, whole: bool = False) -> timedelta:
         at = AT + timedelta(seconds=seconds)
-        assert database.write(lambda connection: hold_lease(connection, "ticker", "a", at, LEASE))
+        assert database.write(lambda connection: hold_lease(connection, "ticker", "a", at, LEASE, whole=whole))
         with database.read() as connection:
             until: datetime = connection.execute(leases.select()).one().until
         return until - AT
 
-    assert [until_after(seconds).seconds for seconds in (0, 4, 6, 9, 0)] == [10, 10, 16, 16, 10]
+    assert [until_after(seconds).seconds for seconds in (0, 2, 3, 5, 0)] == [10, 10, 13, 13, 10]
+    assert until_after(1, whole=True).seconds == 11

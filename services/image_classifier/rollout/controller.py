@@ -42,7 +42,8 @@ DRIFTING = Gauge("huella_classifier_drifting_cameras", "Cameras whose scores or 
 
 
 class Controller:
-    """Looks every second, if it holds the lease; when its holder dies another takes over within ten seconds.
+    """Looks every second, if it holds the lease; when its holder dies another takes over within ten seconds, of a proof
+    within five times its deadline.
 
     Proving takes long, so it has a lease and a thread of its own and never holds up a roll-back.
     """

@@ -110,10 +110,8 @@ def put(connection: Connection, manifest: Manifest, content: bytes, by: str, at:
 
 def anything_to_prove(connection: Connection) -> bool:
     """Return whether a version waits to be proven."""
-    return (
-        connection.execute(select(versions.c.name).where(versions.c.state == State.RECEIVED).limit(1)).first()
-        is not None
-    )
+    waiting = select(versions.c.name).where(versions.c.state == State.RECEIVED).limit(1)
+    return connection.execute(waiting).first() is not None
 
 
 def begin_proof(connection: Connection, at: datetime) -> tuple[Uploaded, bytes] | None:

@@ -6,6 +6,7 @@ Run it with `python -m services.camera_ingest.main`.
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -17,13 +18,13 @@ from services.camera_ingest.capacity import Capacity
 from services.camera_ingest.digest import Nonces
 from services.camera_ingest.files import ImageFiles
 from services.camera_ingest.janitor import Janitor
-from services.camera_ingest.relay import QueueLengths, Relay
+from services.camera_ingest.relay import Relay
 from services.camera_ingest.remembered import Remembered
 from services.camera_ingest.settings import Settings
 from services.camera_ingest.throttle import Throttle
 from shared import app as service_app
 from shared import logs
-from shared.broker import CLASSIFY_FRAMES, RECORD_ESTIMATES, create_celery, create_redis, queue_length, workers
+from shared.broker import CLASSIFY_FRAMES, create_celery, create_redis, queue_length, workers
 from shared.database import Database, now
 from shared.migrations import migrate
 from shared.tokens import Keyring
@@ -78,9 +79,7 @@ def _open(settings: Settings) -> Parts:
     files = ImageFiles(settings.images_folder)
     celery = create_celery(SERVICE, settings.broker_url)
     redis = create_redis(settings.broker_url)
-
-    def queue_lengths() -> QueueLengths:
-        return QueueLengths(queue_length(redis, CLASSIFY_FRAMES), queue_length(redis, RECORD_ESTIMATES))
+    length = partial(queue_length, redis)
 
     def publish(message: dict[str, object]) -> None:
         celery.send_task(CLASSIFY_FRAMES, args=[message], queue=CLASSIFY_FRAMES, ignore_result=True)
@@ -92,13 +91,13 @@ def _open(settings: Settings) -> Parts:
         database=database,
         files=files,
         capacity=capacity,
-        relay=Relay(settings, database, publish=publish, queue_lengths=queue_lengths),
+        relay=Relay(settings, database, publish=publish, queue_length=length),
         janitor=Janitor(settings, database, files, capacity),
         throttle=Throttle(),
         nonces=Nonces(database.write(lambda connection: registry.shared_key(connection, "nonces"))),
         remembered=Remembered(),
         putting=ThreadPoolExecutor(PUTTING, thread_name_prefix="putting"),
-        queue_lengths=queue_lengths,
+        queue_length=length,
         workers=lambda: workers(redis, *WORKING),
     )
 

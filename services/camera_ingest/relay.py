@@ -21,6 +21,7 @@ from services.camera_ingest.domain import GAVE_UP, DueFrame, GiveUp, Offer, Stat
 from services.camera_ingest.outage import Outage
 from services.camera_ingest.settings import Settings
 from services.camera_ingest.tables import frames, in_flight
+from shared.broker import CLASSIFY_FRAMES, RECORD_ESTIMATES
 from shared.database import Database, Instant, now
 from shared.messages import ClassifyFrames, FrameToClassify, to_wire
 
@@ -179,7 +180,7 @@ def _mark_offered(connection: Connection, settings: Settings, chunk: list[Offer]
 
 
 class Relay:
-    """The thread that claims and publishes. `publish` and `queue_lengths` reach the broker and may raise its errors."""
+    """The thread that claims and publishes. `publish` and `queue_length` reach the broker and may raise its errors."""
 
     def __init__(
         self,
@@ -187,12 +188,12 @@ class Relay:
         database: Database,
         *,
         publish: Callable[[dict[str, object]], None],
-        queue_lengths: Callable[[], QueueLengths],
+        queue_length: Callable[[str], int],
     ) -> None:
         self._settings = settings
         self._database = database
         self._publish = publish
-        self._queue_lengths = queue_lengths
+        self._queue_length = queue_length
         self._wake = threading.Event()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="relay", daemon=True)
@@ -241,20 +242,21 @@ class Relay:
         """Look once, offer what may be offered now, and return in how many seconds to look again."""
         self._wake.clear()
         try:
-            queue = self._queue_lengths()
+            waiting = self._queue_length(CLASSIFY_FRAMES)
+            full = waiting >= self._settings.max_chunks
+            # That a chunk can't be full yet is known without the database.
+            filling = waiting > 0 and self._left > 0 and self._left + self._arrived < self._settings.chunk
+            if full or filling:
+                self._waited += 1
+                return min(FULL_S, GATHER_S * self._waited)
+            self._waited = 0
+            at, self._arrived, arrived = now(), 0, self._arrived
+            if not arrived and not self._anything_due(at):
+                self._left = 0
+                return IDLE_S
+            queue = QueueLengths(waiting, self._queue_length(RECORD_ESTIMATES))
         except RedisError as error:
             self._broker_failed("look", error)
-            return IDLE_S
-        full = queue.classify >= self._settings.max_chunks
-        # That a chunk can't be full yet is known without the database.
-        filling = queue.classify > 0 and self._left > 0 and self._left + self._arrived < self._settings.chunk
-        if full or filling:
-            self._waited += 1
-            return min(FULL_S, GATHER_S * self._waited)
-        self._waited = 0
-        at, self._arrived, arrived = now(), 0, self._arrived
-        if not arrived and not self._anything_due(at):
-            self._left = 0
             return IDLE_S
         claimed = self._database.write(lambda connection: claim(connection, self._settings, queue, at))
         self._left = claimed.left

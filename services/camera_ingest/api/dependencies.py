@@ -12,7 +12,7 @@ from services.camera_ingest.capacity import Capacity
 from services.camera_ingest.digest import Nonces
 from services.camera_ingest.files import ImageFiles
 from services.camera_ingest.janitor import Janitor
-from services.camera_ingest.relay import QueueLengths, Relay
+from services.camera_ingest.relay import Relay
 from services.camera_ingest.remembered import Remembered
 from services.camera_ingest.settings import Settings
 from services.camera_ingest.throttle import Throttle
@@ -41,7 +41,7 @@ class Parts:
     nonces: Nonces
     remembered: Remembered
     putting: ThreadPoolExecutor
-    queue_lengths: Callable[[], QueueLengths]
+    queue_length: Callable[[str], int]
     workers: Callable[[], dict[str, int]]
 
 

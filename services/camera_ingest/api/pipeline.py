@@ -69,11 +69,11 @@ def get_retention(viewer: Viewer, parts: Ingest) -> Retention:
 
 
 def _queues(parts: Parts) -> dict[str, int | None]:
+    names = (CLASSIFY_FRAMES, RECORD_ESTIMATES)
     try:
-        lengths = parts.queue_lengths()
+        return {name: parts.queue_length(name) for name in names}
     except RedisError:
-        return {CLASSIFY_FRAMES: None, RECORD_ESTIMATES: None}
-    return {CLASSIFY_FRAMES: lengths.classify, RECORD_ESTIMATES: lengths.record}
+        return dict.fromkeys(names)
 
 
 def _workers(parts: Parts) -> dict[str, int] | None:

@@ -23,7 +23,7 @@ from services.camera_ingest.tables import frames
 from services.camera_ingest.tests.conftest import MakeSettings
 from services.camera_ingest.tests.photos import photo
 from services.camera_ingest.tests.running import running
-from shared.broker import CLASSIFY_FRAMES, KEY_PREFIX, create_redis
+from shared.broker import CLASSIFY_FRAMES, KEY_PREFIX, RECORD_ESTIMATES, create_redis
 from shared.database import Database
 from shared.messages import ClassifyFrames
 from shared.testing import TokenFor, wait_until
@@ -42,14 +42,16 @@ class Desk:
     queue: QueueLengths | RedisError = EMPTY
     publish_error: Exception | None = None
     sent: list[ClassifyFrames] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.relay = Relay(self.settings, self.database, publish=self._publish, queue_lengths=self._lengths)
+        self.relay = Relay(self.settings, self.database, publish=self._publish, queue_length=self._length)
 
-    def _lengths(self) -> QueueLengths:
+    def _length(self, name: str) -> int:
         if isinstance(self.queue, RedisError):
             raise self.queue
-        return self.queue
+        self.asked.append(name)
+        return {CLASSIFY_FRAMES: self.queue.classify, RECORD_ESTIMATES: self.queue.record}[name]
 
     def _publish(self, message: dict[str, object]) -> None:
         if self.publish_error:
@@ -161,6 +163,17 @@ def test_while_chunks_wait_only_full_ones_are_sent(desk: Desk) -> None:
     desk.queue = QueueLengths(0, 0)
     assert desk.step() == [names(3, 10)]
     assert desk.delay == IDLE_S
+
+
+def test_the_results_that_wait_are_asked_for_only_before_frames_are_offered(desk: Desk) -> None:
+    assert desk.step() == []
+    desk.arrive(*names(4))
+    desk.queue = QueueLengths(4, 0)
+    assert desk.step() == []
+    assert desk.asked == [CLASSIFY_FRAMES] * 2
+    desk.queue = EMPTY
+    assert desk.step() == [names(4)]
+    assert desk.asked == [CLASSIFY_FRAMES] * 3 + [RECORD_ESTIMATES]
 
 
 def test_the_queue_is_never_filled_beyond_its_chunks(desk: Desk) -> None:

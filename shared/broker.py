@@ -70,9 +70,9 @@ def worker_arguments(queue: str) -> list[str]:
     return ["worker", "--pool=solo", "-Q", queue, "--without-gossip", "--without-mingle", "--loglevel=INFO"]
 
 
-def create_redis(url: str) -> Redis:
-    """Return a client for looking at queues; it fails within a second or so rather than hang."""
-    return Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0))
+def create_redis(url: str, timeout_s: float = 1.0) -> Redis:
+    """Return a client for looking at queues; it fails within a second or so (`timeout_s`) rather than hang."""
+    return Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0))
 
 
 def queue_length(client: Redis, queue: str) -> int:

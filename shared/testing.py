@@ -91,7 +91,7 @@ def redis_server() -> Iterator[str]:
 @pytest.fixture
 def redis_url(redis_server: str) -> str:
     """The URL, with its password, of a real Redis that is empty at the start of the test."""
-    with create_redis(redis_server) as client:
+    with create_redis(redis_server, START_S) as client:
         client.flushall()
     return redis_server
 

@@ -21,7 +21,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from deploy.local.system import PROGRAMS, REDIS_PORT, REPOSITORY, control_socket
 from shared.broker import create_redis
-from shared.testing import wait_until
+from shared.testing import START_S, wait_until
 from shared.tokens import Role, Signer
 from tests.cameras import Camera
 from tests.ledger import Frame, Ledger, compare
@@ -208,7 +208,7 @@ class System:
     def redis(self) -> Redis:
         """Return a client of the system's Redis, past any proxy."""
         password = (self.data / "secrets" / "redis").read_text()
-        return create_redis(f"redis://:{password}@127.0.0.1:{self.base_port + REDIS_PORT}/0")
+        return create_redis(f"redis://:{password}@127.0.0.1:{self.base_port + REDIS_PORT}/0", START_S)
 
     def metric(self, offset: int, name: str) -> float:
         """Return the sum, over labels, of a metric of the process at base port + `offset`."""

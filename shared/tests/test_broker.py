@@ -19,12 +19,12 @@ from shared.broker import (
     worker_arguments,
     workers,
 )
-from shared.testing import free_port, wait_until
+from shared.testing import START_S, free_port, wait_until
 
 
 def test_each_task_goes_to_the_one_list_of_its_name(redis_url: str) -> None:
     celery = create_celery("tests", redis_url)
-    with create_redis(redis_url) as redis, celery:
+    with create_redis(redis_url, START_S) as redis, celery:
         for number, queue in enumerate(QUEUES, start=1):
             for _ in range(number):
                 celery.send_task(queue, args=[{"schema": 1}])
@@ -69,7 +69,7 @@ def test_a_worker_is_counted_as_what_it_is_while_it_is_connected_and_nobody_else
         "app.worker_main(worker_arguments('record_estimates'))"
     )
     publisher = create_celery("camera_ingest", redis_url)
-    with create_redis(redis_url) as redis, publisher:
+    with create_redis(redis_url, START_S) as redis, publisher:
         publisher.send_task(CLASSIFY_FRAMES, args=[{"schema": 1}])
         nobody = dict.fromkeys(counted, 0)
         assert workers(redis, *counted) == nobody

@@ -332,7 +332,8 @@ def test_two_processes_that_wait_for_each_other_both_succeed(database: Database,
     with database.read() as connection:
         names = connection.execute(select(things.c.name).order_by(things.c.id)).scalars().all()
     assert names == ["thing 1..", "thing 2.."]
-    assert len(tries) == (3 if database.engine.dialect.name == "postgresql" else 2)
+    # The one that is run again may come before the other has gone on, and once more.
+    assert len(tries) >= 3 if database.engine.dialect.name == "postgresql" else len(tries) == 2
 
 
 def test_who_waits_for_a_write_does_it(database: Database) -> None:

@@ -15,7 +15,8 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 NUMBER = int(os.environ.get("TEST_CHAOS_PHOTOS", "1000"))
 WORKER, HTTP = "image_classifier_batch_worker", "image_classifier"
 # Short, so that what a dead worker held is taken again within the test's time.
-LEASE = {"HUELLA_CLASSIFIER_BATCH_LEASE_S": "4"}
+# Few messages in the queue, so that a batch is not soon over while the HTTP service, which sends them, is away.
+SETTINGS = {"HUELLA_CLASSIFIER_BATCH_LEASE_S": "4", "HUELLA_CLASSIFIER_BATCH_BELLS": "2"}
 
 
 def kill(system: System, program: str) -> None:
@@ -32,7 +33,7 @@ def wipe(system: System) -> None:
 
 def test_a_thousand_photos_are_a_thousand_rows_whatever_is_killed_and_wiped(tmp_path: Path) -> None:
     files = batches.small(NUMBER)
-    with running_system(tmp_path / "data", LEASE) as system:
+    with running_system(tmp_path / "data", SETTINGS) as system:
         batch = batches.send(system, files)
         faults: list[Callable[[], None]] = [
             lambda: kill(system, WORKER),

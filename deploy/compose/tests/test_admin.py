@@ -12,7 +12,7 @@ import pytest
 from deploy.compose import admin
 from shared.broker import create_redis, workers
 from shared.settings import require_strong_password
-from shared.testing import wait_until
+from shared.testing import START_S, wait_until
 from shared.tokens import BadToken, Keyring, Role, Signer
 
 OWNERS: dict[str, int] = {}
@@ -103,7 +103,7 @@ def test_with_the_rights_of_its_redis_user_a_worker_works_and_ingest_counts_it(r
         "create_celery('aggregation', sys.argv[1]).worker_main(worker_arguments('record_estimates'))"
     )
     urls = {name: f"redis://{name}:word@{redis_url.rpartition('@')[2]}" for name in QUEUE}
-    with create_redis(redis_url) as everybody, create_redis(urls["camera_ingest"]) as ingest:
+    with create_redis(redis_url, START_S) as everybody, create_redis(urls["camera_ingest"], START_S) as ingest:
         for user in users.splitlines():
             _, name, *rights = re.sub(r"\([^)]*\)", "", user).split()  # these more a Redis before 7 does not know
             if name in QUEUE:

@@ -162,7 +162,7 @@ def test_between_the_thresholds_it_is_unsure() -> None:
     assert shown((0.5, 0.3, 0.1, 0.1), RULES) == (Occupancy.UNSURE, 0.5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(

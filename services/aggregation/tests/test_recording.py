@@ -248,9 +248,7 @@ def test_any_history_of_deliveries_gives_the_belief_of_its_set(database: Databas
     Deliveries.database, Deliveries.now = database, datetime.now(UTC)
     run_state_machine_as_test(
         Deliveries,
-        settings=hypothesis_settings(
-            max_examples=8, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=hypothesis_settings(max_examples=8, stateful_step_count=12, suppress_health_check=list(HealthCheck)),
     )
 
 

@@ -44,7 +44,7 @@ def test_a_cut_of_minutes_loses_nothing_within_the_bound_and_keeps_the_order(wor
 
     works.double.answers = lambda number, path: away(number, path) if cut.is_set() else None
     spool = works.start(source)
-    assert passed.wait(60)
+    assert passed.wait(110)
     assert len(spool) >= 480
     cut.clear()
     wait_until("all are taken", lambda: len(works.double.taken) == 600)

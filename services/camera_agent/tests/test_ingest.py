@@ -46,8 +46,7 @@ def test_a_wrong_secret_or_id_keeps_every_frame_and_says_what_to_correct(
     name = f"wrong-{status}"
     works.double.answers = lambda number, path: httpx.Response(status, json={"detail": "Send the camera's secret."})
     spool = works.start(giving(minutes(5)), name)
-    wait_until("it asked again and again", lambda: works.double.asked >= 9)
-    assert len(spool) == 5
+    wait_until("it asked again and again", lambda: works.double.asked >= 9 and len(spool) == 5)
     said = lines(told, "ingest takes no frames")
     assert "Send the camera's secret." in str(said[0]["ingest"])
     assert "correct the camera's id and secret" in str(said[0]["hint"])

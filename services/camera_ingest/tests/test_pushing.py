@@ -434,6 +434,7 @@ def test_a_full_service_is_a_verdict_too(make_settings: MakeSettings, token_for:
     with running(make_settings(max_in_flight=1), token_for) as ingest:
         ingest.make_camera()
         choose(ingest, "c1", always_200=True)
+        ingest.parts.janitor.stop()  # it would measure that nothing is
         ingest.parts.capacity.in_flight = 1
         assert ingest.put("b").json()["status"] == 503
         assert ingest.get("/v1/cameras/c1").json()["last_refusal"] == "unavailable"

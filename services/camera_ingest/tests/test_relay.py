@@ -26,7 +26,7 @@ from services.camera_ingest.tests.running import running
 from shared.broker import CLASSIFY_FRAMES, KEY_PREFIX, RECORD_ESTIMATES, create_redis
 from shared.database import Database
 from shared.messages import ClassifyFrames
-from shared.testing import TokenFor, wait_until
+from shared.testing import START_S, TokenFor, wait_until
 
 BEGIN = datetime(2026, 11, 22, 10, tzinfo=UTC)
 EMPTY = QueueLengths(0, 0)
@@ -411,7 +411,7 @@ def test_a_real_broker_that_forgets_everything_is_told_again(
     make_settings: MakeSettings, token_for: TokenFor, redis_url: str
 ) -> None:
     settings = make_settings(redis_url=redis_url, reoffer_after_s=0.5, reoffer_every_s=0.5)
-    with running(settings, token_for) as ingest, create_redis(redis_url) as client:
+    with running(settings, token_for) as ingest, create_redis(redis_url, START_S) as client:
         ingest.make_camera()
         receipt = ingest.accept("a")
         wait_until("the offer", lambda: waiting(client) == [receipt])
@@ -444,7 +444,7 @@ def test_the_relay_survives_what_nobody_thought_of(
         return real(*arguments)
 
     monkeypatch.setattr(relay, "claim", fails_once)
-    with running(make_settings(redis_url=redis_url), token_for) as ingest, create_redis(redis_url) as client:
+    with running(make_settings(redis_url=redis_url), token_for) as ingest, create_redis(redis_url, START_S) as client:
         ingest.make_camera()
         receipt = ingest.accept("a")
         wait_until("the offer", lambda: waiting(client) == [receipt])

@@ -22,7 +22,7 @@ from services.camera_ingest.tests.test_relay import waiting
 from shared.broker import create_redis
 from shared.migrations import migrate
 from shared.receipts import given_at
-from shared.testing import TokenFor, free_port, wait_until
+from shared.testing import START_S, TokenFor, free_port, wait_until
 from shared.tokens import Role
 
 REPOSITORY = Path(__file__).parents[3]
@@ -130,7 +130,7 @@ def test_two_processes_share_cameras_frames_and_the_queue(
     assert Counter(answer.status_code for answer in answers) == {201: 60, 200: 60}
     accepted = {answer.json()["receipt"] for answer in answers}
     assert len(accepted) == 60
-    with create_redis(redis_url) as redis:
+    with create_redis(redis_url, START_S) as redis:
         step = settle_what_is_offered(redis, clients[1], token_for)
         wait_until("all is counted", step, within_s=60)
     books = [client.get("/v1/audit", headers=bearer(token_for, Role.VIEWER)).json() for client in clients]
@@ -160,7 +160,7 @@ def test_what_a_killed_process_accepted_is_kept_and_offered_by_the_other(
     for receipt, number in receipts.items():
         given = given_at(receipt)
         assert (folder / f"{given:%Y-%m-%d}" / f"{given:%H}" / receipt).read_bytes() == photo(number)
-    with create_redis(redis_url) as redis:
+    with create_redis(redis_url, START_S) as redis:
         wait_until("all is counted", settle_what_is_offered(redis, survivor, token_for), within_s=60)
     for receipt in receipts:
         body: dict[str, Any] = survivor.get(f"/v1/receipts/{receipt}", headers=bearer(token_for, Role.VIEWER)).json()

@@ -235,7 +235,7 @@ def test_silent_serves_the_champion_and_compares_the_candidate(worker: Worker, d
 
 def test_a_good_canary_goes_through_its_stages_and_is_promoted(worker: Worker, database: Database) -> None:
     candidate = put_version(database, "2", tiny_graph())
-    rules = Canary(stages=(0.0, 0.5), bake_s=1, least_frames=10, shadow_share=1.0)
+    rules = Canary(stages=(0.0, 0.5), bake_s=1, least_frames=10, shadow_share=1.0, latency_factor=1000.0)
     worker.put(Rollout(0, 0, Strategy.CANARY, (CHAMPION, candidate), canary=rules))
     for stage in (0, 1):
         assert worker.newest().rollout.stage == stage

@@ -34,7 +34,7 @@ from shared.broker import (
 from shared.database import Database, now
 from shared.messages import EstimateResult, RecordEstimates
 from shared.migrations import migrate
-from shared.testing import free_port, wait_until
+from shared.testing import START_S, free_port, wait_until
 from shared.watchdog import EXIT_CODE
 
 ROOT = Path(__file__).parents[3]
@@ -94,7 +94,7 @@ def publish(redis_url: str, *messages: object) -> None:
 
 def results(redis_url: str, number: int = 1) -> list[RecordEstimates]:
     """Wait for `number` messages in the queue to aggregation, and return them all, oldest first."""
-    with create_redis(redis_url) as client:
+    with create_redis(redis_url, START_S) as client:
         wait_until("results are published", lambda: queue_length(client, RECORD_ESTIMATES) >= number)
         raw: list[bytes] = client.lrange(KEY_PREFIX + RECORD_ESTIMATES, 0, -1)
     bodies = [json.loads(b64decode(json.loads(item)["body"])) for item in reversed(raw)]
@@ -122,7 +122,7 @@ def test_what_rings_for_batches_is_left_to_their_own_workers(start: Callable[...
     app = create_celery("tests", redis_url)
     app.send_task(CLASSIFY_BATCHES, args=[{"schema": 1}])
     app.close()
-    with serve_ingest(PHOTOS) as ingest_url, create_redis(redis_url) as redis:
+    with serve_ingest(PHOTOS) as ingest_url, create_redis(redis_url, START_S) as redis:
         start(ingest_url)
         for _ in range(2):  # a worker takes one message after the other
             publish(redis_url, chunk(PHOTOS, ingest_url))
@@ -139,7 +139,7 @@ def test_no_message_however_wrong_stops_the_worker(start: Callable[..., Worker],
         app.send_task(CLASSIFY_FRAMES, args=[1, 2, 3], kwargs={"more": True})
         app.send_task("no_such_task", args=[], queue=CLASSIFY_FRAMES)
         app.close()
-        with create_redis(redis_url) as client:
+        with create_redis(redis_url, START_S) as client:
             client.lpush(KEY_PREFIX + CLASSIFY_FRAMES, json.dumps(envelope(b"not JSON")))
         publish(redis_url, chunk(PHOTOS, ingest_url))
         (message,) = results(redis_url)

@@ -40,6 +40,7 @@ class Desk:
     settings: Settings
     at: datetime = BEGIN
     queue: QueueLengths | RedisError = EMPTY
+    record_error: RedisError | None = None
     publish_error: Exception | None = None
     sent: list[ClassifyFrames] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
@@ -50,6 +51,8 @@ class Desk:
     def _length(self, name: str) -> int:
         if isinstance(self.queue, RedisError):
             raise self.queue
+        if self.record_error and name == RECORD_ESTIMATES:
+            raise self.record_error
         self.asked.append(name)
         return {CLASSIFY_FRAMES: self.queue.classify, RECORD_ESTIMATES: self.queue.record}[name]
 
@@ -358,6 +361,16 @@ def test_a_broker_that_is_away_leaves_the_window_untouched(desk: Desk) -> None:
     assert {row.offers for row in desk.rows()} == {0}
     desk.queue = QueueLengths(0, 0)
     assert desk.step() == [names(4), names(2, 4)]
+
+
+def test_a_broker_that_goes_away_between_the_two_questions_costs_no_offer(desk: Desk) -> None:
+    desk.arrive("a")
+    desk.relay.wake(arrived=1)
+    desk.record_error = NoRedis("away")
+    assert desk.step() == []
+    assert desk.rows()[0].offers == 0
+    desk.record_error = None
+    assert desk.step(1) == [["a"]]
 
 
 def test_what_could_not_be_published_comes_due_again_by_itself(desk: Desk) -> None:

@@ -23,7 +23,7 @@ from services.image_classifier.decode import decode
 from services.image_classifier.model_version import ModelVersion
 from shared.testing import free_port, wait_until
 from shared.tokens import Role, Signer
-from tests.benchmarks.cost import cpu_s, memory_bytes, tree
+from tests.benchmarks.cost import cpu_s, cpu_s_by_program, memory_bytes, tree
 from tests.benchmarks.load import Job, Load, Target
 from tests.system import System
 
@@ -35,7 +35,10 @@ WORKER = "services.image_classifier.worker"
 
 @dataclass(frozen=True)
 class Sample:
-    """One round: photos carried, seconds it took, CPU seconds of the contender and of the load generator beside it."""
+    """One round: photos carried, seconds it took, CPU seconds of the contender and of the load generator beside it.
+
+    `programs` are the contender's CPU seconds again, by program, where it has several.
+    """
 
     frames: int
     seconds: float
@@ -44,6 +47,7 @@ class Sample:
     latencies: Sequence[float] = field(default_factory=list)
     refused: int = 0
     memory_bytes: int = 0
+    programs: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -215,14 +219,17 @@ def whole(system: System, load: Load, target: Target, clients: int, workers: Seq
 
     def work(seconds: float) -> Sample:
         before, counted = cpu_s(roots), system.audit()["counted"]
+        programs = cpu_s_by_program(roots)
         started = time.perf_counter()
         outcome = load.send(Job(target, clients, seconds))
         system.wait_settled(counted + outcome.good, DRAIN_S)
         took = time.perf_counter() - started
         used, audit = cpu_s(roots) - before, system.audit()
+        used_by = {name: seconds - programs.get(name, 0.0) for name, seconds in cpu_s_by_program(roots).items()}
         assert audit["counted"] - counted == outcome.good, f"{outcome.good} accepted, {audit} after {counted} counted"
         refused = sum(outcome.status.values()) - outcome.good
-        return Sample(outcome.good, took, used, outcome.cpu_s, outcome.latencies, refused, memory_bytes(roots))
+        memory = memory_bytes(roots)
+        return Sample(outcome.good, took, used, outcome.cpu_s, outcome.latencies, refused, memory, used_by)
 
     return work
 

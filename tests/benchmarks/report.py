@@ -27,6 +27,8 @@ Medians and best over the rounds. CPU ms: of all the contender's processes, user
 round; x limit: that over the limit's. Sender: the load generator's own CPU ms a frame, which shares the
 same cores. MB: resident memory, pages that processes share counted in each. Refused: answers other than 2xx."""
 
+PROGRAMS = "Means over all rounds, and so is the limit here."
+
 Cells = list[str]
 
 
@@ -68,6 +70,20 @@ def speeds(samples: dict[str, list[Sample]], limit: str) -> Section:
         )
     header = ["contender", "frames/s", "best", "CPU ms", "least", "x limit", "p50 / p99 ms", "sender", "MB", "refused"]
     return Section("Speed and cost", header, rows, SPEEDS)
+
+
+def programs(whole: Sequence[Sample], limit: Sequence[Sample]) -> Section:
+    """Return which program of the whole system uses how much a frame, of what uses a hundredth of a millisecond."""
+    frames = sum(one.frames for one in whole)
+    used = {name: sum(one.programs.get(name, 0.0) for one in whole) for name in whole[-1].programs}
+    least = 1000 * sum(one.cpu_s for one in limit) / sum(one.frames for one in limit)
+    rows = [
+        [name, f"{1000 * seconds / frames:.2f}", f"{1000 * seconds / frames / least:.2f}"]
+        for name, seconds in sorted(used.items(), key=lambda one: -one[1])
+        if 1000 * seconds / frames >= 0.01
+    ]
+    rows.append(["limit", f"{least:.2f}", "1.00"])
+    return Section("Huella whole, by program", ["program", "CPU ms a frame", "x limit"], rows, PROGRAMS)
 
 
 def latencies(measured: dict[str, list[float]]) -> Section:

@@ -86,7 +86,7 @@ def _run(options: argparse.Namespace, console: Console) -> list[report.Section]:
         for name, each in ((STUB, empty), (BLIND, carrying)):
             rounds[name] = contenders.whole(each, load, contenders.cameras(each), CLIENTS, more[each])
         samples = _interleaved(rounds, options.rounds, options.seconds, console)
-        sections = [report.speeds(samples, LIMIT)]
+        sections = [report.speeds(samples, LIMIT), report.programs(samples[WHOLE], samples[LIMIT])]
         capacity = statistics.median(sample.rate for sample in samples[WHOLE])
         console.print("latency ...")
         sections.append(report.latencies(_latencies(system, load, target, capacity, options.looks)))

@@ -43,7 +43,7 @@ def cpu_s_by_program(roots: Iterable[int]) -> dict[str, float]:
 def _program(command: list[str]) -> str:
     if "-m" in command[:-1]:
         return command[command.index("-m") + 1].removeprefix("services.")
-    return Path(command[0]).name
+    return Path(command[0]).name.partition(" ")[0]  # Redis says its address there too
 
 
 def memory_bytes(roots: Iterable[int]) -> int:

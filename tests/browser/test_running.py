@@ -109,7 +109,9 @@ def test_a_batch_is_sent_followed_and_downloaded(shelter: Shelter, person: Perso
     page.get_by_text("13 of 13 photos, 1 of them errors.").wait_for()  # without reloading
     pictures = page.get_by_alt_text("What the model saw of")
     pictures.first.wait_for()
-    page.wait_for_function("[...document.querySelectorAll('img.square')].every(image => image.naturalWidth > 0)")
+    # Not `wait_for_function`: from its second look on the page's own policy forbids it what it needs.
+    loaded = "[...document.querySelectorAll('img.square')].every(image => image.naturalWidth > 0)"
+    wait_until("every picture is there", lambda: page.evaluate(loaded))
     assert pictures.count() == 12
     assert page.get_by_text(rotten).count() == 1
     with page.expect_download() as download:

@@ -56,7 +56,11 @@ async def test_an_export_is_what_the_training_reads(
             answer = await viewer.get(url)
             assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/x-tar")
             with tarfile.open(fileobj=io.BytesIO(answer.content)) as tar:
-                tar.extractall(folder, filter="data")
+                for member in tar:
+                    unpacked, content = folder / member.name, tar.extractfile(member)
+                    assert content is not None, member.name
+                    unpacked.parent.mkdir(parents=True, exist_ok=True)
+                    unpacked.write_bytes(content.read())
             url = answer.links.get("next", {}).get("url", "")
     found = {found.name: (found.label, content) for found, content in photos.read(folder)}
     # Nobody learns from a frame of which people were unsure, nor from one that is no longer kept.

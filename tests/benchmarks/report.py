@@ -76,13 +76,13 @@ def programs(whole: Sequence[Sample], limit: Sequence[Sample]) -> Section:
     """Return which program of the whole system uses how much a frame, of what uses a hundredth of a millisecond."""
     frames = sum(one.frames for one in whole)
     used = {name: sum(one.programs.get(name, 0.0) for one in whole) for name in whole[-1].programs}
-    least = 1000 * sum(one.cpu_s for one in limit) / sum(one.frames for one in limit)
+    limit_ms = 1000 * sum(one.cpu_s for one in limit) / sum(one.frames for one in limit)
     rows = [
-        [name, f"{1000 * seconds / frames:.2f}", f"{1000 * seconds / frames / least:.2f}"]
+        [name, f"{1000 * seconds / frames:.2f}", f"{1000 * seconds / frames / limit_ms:.2f}"]
         for name, seconds in sorted(used.items(), key=lambda one: -one[1])
         if 1000 * seconds / frames >= 0.01
     ]
-    rows.append(["limit", f"{least:.2f}", "1.00"])
+    rows.append(["limit", f"{limit_ms:.2f}", "1.00"])
     return Section("Huella whole, by program", ["program", "CPU ms a frame", "x limit"], rows, PROGRAMS)
 
 

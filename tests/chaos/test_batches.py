@@ -14,9 +14,12 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(400)]
 
 NUMBER = int(os.environ.get("TEST_CHAOS_PHOTOS", "1000"))
 WORKER, HTTP = "image_classifier_batch_worker", "image_classifier"
-# Short, so that what a dead worker held is taken again within the test's time.
-# Few messages in the queue, so that a batch is not soon over while the HTTP service, which sends them, is away.
-SETTINGS = {"HUELLA_CLASSIFIER_BATCH_LEASE_S": "4", "HUELLA_CLASSIFIER_BATCH_BELLS": "2"}
+SETTINGS = {
+    # Short, so that what a dead worker held is taken again within the test's time.
+    "HUELLA_CLASSIFIER_BATCH_LEASE_S": "4",
+    # Few, so that a batch is not soon over while the HTTP service, which sends them, is away.
+    "HUELLA_CLASSIFIER_BATCH_BELLS": "2",
+}
 
 
 def kill(system: System, program: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from services.dashboard.live import Live
 from services.dashboard.main import FOLDER, create_app
 from services.dashboard.settings import Settings
 from services.dashboard.tests.fake_services import AGGREGATION, CLASSIFIER, INGEST, FakeServices
@@ -28,10 +29,11 @@ Person = Callable[..., Any]
 class Site:
     """A running page with its address and its neighbours."""
 
-    def __init__(self, address: str, services: FakeServices, first_link: Path) -> None:
+    def __init__(self, address: str, services: FakeServices, first_link: Path, live: Live) -> None:
         self.address = address
         self.services = services
         self.first_link = first_link
+        self.live = live
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def site(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     wait_until("the page answers", lambda: server.started)
-    yield Site(f"http://127.0.0.1:{port}", services, settings.folder / "first-link")
+    yield Site(f"http://127.0.0.1:{port}", services, settings.folder / "first-link", app.state.parts.live)
     server.should_exit = True
     thread.join(timeout=15)
 
@@ -83,6 +85,7 @@ def open_page(site: Site, chromium: Any, log_in: dict[str, object]) -> Iterator[
         page.set_default_timeout(20_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda line: errors.append(line.text) if "Content Security" in line.text else None)
+        site.live.changed()  # else the page may still show, for a second, what the test before had the services say
         page.goto(path)
         return page
 

@@ -170,10 +170,10 @@ def bomb(width: int, height: int) -> bytes:
     )
 
 
-def many_scans() -> bytes:
+def with_scans(number: int) -> bytes:
     jpeg = encoded(scene(), progressive=True)
     scan = jpeg[jpeg.rindex(b"\xff\xda") : -2]
-    return jpeg[:-2] + scan * 80 + jpeg[-2:]
+    return jpeg[:-2] + scan * (number - jpeg.count(b"\xff\xda")) + jpeg[-2:]
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def many_scans() -> bytes:
         (bomb(6400, 6400), "more than 40 megapixels"),
         (bomb(11000, 11000), "more than 40 megapixels"),
         (bomb(30000, 30000), "more than 40 megapixels"),
-        (many_scans(), "more than 64 scans in a JPEG"),
+        (with_scans(65), "more than 64 scans in a JPEG"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -201,6 +201,10 @@ def test_bytes_that_are_no_good_image_are_refused_with_a_reason_for_operators(da
     with pytest.raises(UndecodableImage) as caught:
         decode(data, SIZE)
     assert caught.value.reason.startswith(reason)
+
+
+def test_a_jpeg_of_as_many_scans_as_are_taken_is_taken() -> None:
+    assert decode(with_scans(64), SIZE).pixels.shape == (SIZE, SIZE, 3)
 
 
 def test_a_warning_turned_into_an_error_is_still_the_same_refusal() -> None:

@@ -19,7 +19,7 @@ SPARE = 1.1
 
 
 class Capacity:
-    """What is in use, measured about once a second, plus what this process accepted since.
+    """What is in use, measured about once a second, plus what this process accepted since that look began.
 
     `room_needed` is set when a frame found no room, for the janitor.
     """
@@ -33,15 +33,22 @@ class Capacity:
         self.in_flight = 0
         self.image_bytes = 0
         self.free_bytes = 0
+        self._added = 0, 0
+        """Frames and bytes that were accepted since the last look began."""
 
     def measure(self, now: datetime) -> None:
         """Look at the database and the disk, and set the gauges. Raises what those raise."""
+        with self._lock:
+            self._added = 0, 0
         with self._database.read() as connection:
             number, oldest = connection.execute(select(func.count(), func.min(frames.c.receipt)).where(in_flight)).one()
             kept = ledger.image_bytes(connection)
         free = self._files.free_bytes()
         with self._lock:
-            self.in_flight, self.image_bytes, self.free_bytes = number, kept, free
+            # Those may have come after the database was read. Counted twice, one is so for a second only.
+            frames_since, bytes_since = self._added
+            self.in_flight, self.image_bytes = number + frames_since, kept + bytes_since
+            self.free_bytes = free - bytes_since
         metrics.IN_FLIGHT.set(number)
         metrics.OLDEST.set(max(0.0, (now - given_at(oldest)).total_seconds()) if oldest else 0)
         metrics.IMAGE_BYTES.set(kept)
@@ -60,6 +67,7 @@ class Capacity:
             self.in_flight += 1
             self.image_bytes += size
             self.free_bytes -= size
+            self._added = self._added[0] + 1, self._added[1] + size
 
     def room_wanted(self) -> int:
         """Return how many bytes of images the janitor should remove now."""

@@ -166,7 +166,7 @@ def test_once_it_is_stopped_the_thread_looks_no_more() -> None:
     before = set(threading.enumerate())
     dog = Watchdog(look)
     dog.start(every_s=0.01)
-    (thread,) = set(threading.enumerate()) - before
+    (thread,) = (one for one in set(threading.enumerate()) - before if one.name == "watchdog")
     dog.stop()
     thread.join(20)
     assert not thread.is_alive()

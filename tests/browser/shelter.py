@@ -59,7 +59,7 @@ def running_shelter(browser: Any, data: Path) -> Iterator[Shelter]:
         marta = administrator(browser, address, (system.data / "dashboard" / "first-link").read_text().strip())
         cameras = {}
         for space, name in (("k1", "Kennel 1"), ("k2", "Kennel 2")):
-            system.space(space, name=name, purpose="adoption", stale_after_s=600)
+            system.space(space, name=name, purpose="adoption", stale_after_s=86_400)
             cameras[space] = system.camera(f"{space}-door", space)
         shelter = Shelter(system, address, cameras, marta)
         shelter.sends("k1", "cat")

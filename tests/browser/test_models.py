@@ -42,10 +42,7 @@ def test_a_version_is_tried_on_the_page_shows_its_evidence_and_is_taken_back(per
     page.wait_for_url("**/models?done=saved")
     page.get_by_text("it may know kittens").first.wait_for()
     # Its process starts beside the frames, so the first ones may not be shown to it.
-    for _ in range(60):
-        shelter.sends("k1", "cat", number=1, seed=1)
-        if compared(shelter) > 0:
-            break
+    wait_until("it is compared", lambda: bool(shelter.sends("k1", "cat", number=1)) and compared(shelter) > 0, TASK_S)
     page.reload()
     row = page.locator("tr", has_text="huella/again")
     row.wait_for()
@@ -53,8 +50,8 @@ def test_a_version_is_tried_on_the_page_shows_its_evidence_and_is_taken_back(per
     assert "agrees with the champion" in page.locator(".verdict-line").inner_text()
     undo: Any = page.locator("form[action='/models/undo']")
     undo.get_by_label("Reason").fill("it does not")
-    undo.get_by_role("button", name="Take the last change back").click()
-    page.wait_for_url("**/models?done=saved")
+    with page.expect_navigation():
+        undo.get_by_role("button", name="Take the last change back").click()
     now = shelter.system.get(shelter.system.classifier, "/v1/rollout")
     assert [one["version"] for one in now["variants"]] == [one["version"] for one in before["variants"]]
     assert (now["strategy"], now["reason"]) == (before["strategy"], "it does not")

@@ -1,6 +1,7 @@
 """Review in a real browser on a whole running system: what it asks about, and how it is answered."""
 
 import json
+from itertools import count
 from typing import Any
 
 import pytest
@@ -85,11 +86,15 @@ def test_review_asks_where_another_camera_a_person_or_another_version_disagrees(
     assert system.get(system.aggregation, f"/v1/estimates/{first}")["label"] == "cat"
     other_version(system)
     try:
-        for number in range(100):  # until the workers have followed the rollout
-            receipt = two_versions.put(f"f{number}", named(cat, f"version f{number}"), at)
+        numbers = count()
+
+        def seen_by_the_other() -> bool:
+            name = f"f{next(numbers)}"
+            receipt = two_versions.put(name, named(cat, f"version {name}"), at)
             system.wait_settled(0, TASK_S)
-            if system.get(system.aggregation, f"/v1/estimates/{receipt}")["version"] == "blind":
-                break
+            return bool(system.get(system.aggregation, f"/v1/estimates/{receipt}")["version"] == "blind")
+
+        wait_until("the workers have followed the rollout", seen_by_the_other, TASK_S)
     finally:
         system.classifier.post("/v1/rollout/undo", json={"reason": "the test is over"}).raise_for_status()
     page = person("/review")

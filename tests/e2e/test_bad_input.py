@@ -93,7 +93,10 @@ def test_a_bad_photo_is_refused_with_its_reason(
 ) -> None:
     url = f"{system.ingest.base_url}/v1/cameras/{camera.camera_id}/frames/a.jpg"
     headers = {"Content-Type": "image/jpeg"}
-    told(httpx.put(url, content=make(), auth=(camera.camera_id, camera.secret), headers=headers), statuses)
+    told(
+        httpx.put(url, content=make(), auth=(camera.camera_id, camera.secret), headers=headers, trust_env=False),
+        statuses,
+    )
 
 
 @pytest.mark.parametrize(("make", "statuses"), BAD_PHOTOS.values(), ids=BAD_PHOTOS.keys())
@@ -107,7 +110,9 @@ def test_a_bad_photo_is_not_predicted(
 @pytest.mark.parametrize(("path", "statuses"), BAD_PATHS.values(), ids=BAD_PATHS.keys())
 def test_a_bad_name_is_refused(system: System, camera: Camera, path: str, statuses: set[int]) -> None:
     url = f"{system.ingest.base_url}/v1/cameras/{camera.camera_id}/{path}"
-    answer = httpx.put(url, content=GOOD, auth=(camera.camera_id, camera.secret), follow_redirects=False)
+    answer = httpx.put(
+        url, content=GOOD, auth=(camera.camera_id, camera.secret), follow_redirects=False, trust_env=False
+    )
     assert answer.status_code in statuses, answer.text
 
 
@@ -130,7 +135,7 @@ def test_a_bad_name_is_refused(system: System, camera: Camera, path: str, status
 def test_wrong_credentials_are_refused(system: System, authorization: str | None, statuses: set[int]) -> None:
     headers = {"Authorization": authorization} if authorization else {}
     url = f"{system.ingest.base_url}/v1/cameras/bad-input/frames/a"
-    answer = httpx.put(url, content=GOOD, headers=headers)
+    answer = httpx.put(url, content=GOOD, headers=headers, trust_env=False)
     assert answer.status_code in statuses, answer.text
 
 
@@ -138,7 +143,7 @@ def test_wrong_credentials_are_refused(system: System, authorization: str | None
 def test_a_camera_writes_only_its_own_frames(system: System, camera: Camera) -> None:
     other = system.camera("another", "bad-input")
     url = f"{system.ingest.base_url}/v1/cameras/{other.camera_id}/frames/a"
-    told(httpx.put(url, content=GOOD, auth=(camera.camera_id, camera.secret)), {401, 403})
+    told(httpx.put(url, content=GOOD, auth=(camera.camera_id, camera.secret), trust_env=False), {401, 403})
 
 
 @pytest.mark.usefixtures("nothing_accepted")
@@ -148,7 +153,7 @@ def test_a_camera_writes_only_its_own_frames(system: System, camera: Camera) -> 
 def test_a_bad_time_is_refused(system: System, camera: Camera, moment: str) -> None:
     url = f"{system.ingest.base_url}/v1/cameras/{camera.camera_id}/frames/a"
     auth = (camera.camera_id, camera.secret)
-    told(httpx.put(url, content=GOOD, auth=auth, headers={"Captured-At": moment}), {422})
+    told(httpx.put(url, content=GOOD, auth=auth, headers={"Captured-At": moment}, trust_env=False), {422})
 
 
 @pytest.mark.parametrize("moment", ["1970-01-01T00:00:00Z", "2999-01-01T00:00:00Z"])
@@ -200,7 +205,7 @@ def test_the_same_name_with_other_content_is_a_conflict(system: System, camera: 
     receipt = camera.put("conflict", named(GOOD, "one"))
     assert camera.put("conflict", named(GOOD, "one")) == receipt
     url = f"{system.ingest.base_url}/v1/cameras/{camera.camera_id}/frames/conflict"
-    told(httpx.put(url, content=named(GOOD, "two"), auth=(camera.camera_id, camera.secret)), {409})
+    told(httpx.put(url, content=named(GOOD, "two"), auth=(camera.camera_id, camera.secret), trust_env=False), {409})
 
 
 def test_a_photo_that_does_not_decode_ends_rejected_with_its_reason_alone(system: System, camera: Camera) -> None:

@@ -134,7 +134,8 @@ def test_a_bad_description_is_refused(admin: TestClient, space_id: str, body: di
 
 def test_history_tells_what_was_shown_when(viewer: TestClient, record: Record) -> None:
     record(result(at=minutes_ago(30), cat=0.98))
-    record(result("k1", "a", at=minutes_ago(5), dog=0.98), result("k1", "b", at=minutes_ago(5), dog=0.98))
+    then = minutes_ago(5)
+    record(result("k1", "a", at=then, dog=0.98), result("k1", "b", at=then, dog=0.98))
     spans = viewer.get("/v1/spaces/k1/history").json()["items"]
     assert [span["occupancy"] for span in spans] == ["dog", "stale", "cat"]
     assert [span["until"] for span in spans] == [None, spans[0]["from"], spans[1]["from"]]

@@ -1,9 +1,9 @@
 """One camera at work: what it takes, sends, keeps through a cut, and gives up."""
 
 import threading
-import time
 from collections.abc import Iterator
 from datetime import timedelta
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -149,7 +149,7 @@ def test_what_was_dropped_is_told_once_a_minute_of_a_clock_that_nobody_puts_back
     told: list[Told], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([100.0, 130.0, 161.0])
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(losses, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     lost = losses.Losses("back")
     for _ in range(3):
         lost.add("bound", Kept("", name_frame(MORNING, "ab" * 32), 0))

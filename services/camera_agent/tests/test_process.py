@@ -34,10 +34,12 @@ class Taking:
             protocol_version = "HTTP/1.1"
 
             def do_PUT(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
+                taking, length = double.open.is_set(), int(self.headers["Content-Length"])
+                if len(self.rfile.read(length)) < length:
+                    return  # its sender was killed
                 name = self.path.rpartition("/")[2]
-                (double.frames if double.open.is_set() else double.refused).append(name)
-                self.send_response(201 if double.open.is_set() else 503)
+                (double.frames if taking else double.refused).append(name)
+                self.send_response(201 if taking else 503)
                 body = json.dumps({"receipt": f"r-{name}", "frame_id": name}).encode()
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

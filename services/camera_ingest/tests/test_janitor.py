@@ -94,6 +94,7 @@ def test_when_only_unsettled_frames_are_left_nothing_is_removed_and_put_answers_
 
 def test_the_bytes_in_use_are_those_of_the_files(ingest_on_each: Ingest) -> None:
     ingest = ingest_on_each
+    ingest.parts.janitor.stop()  # it measures by itself, maybe from before what is removed now
     receipts = [ingest.accept(f"f{number}", photo(number)) for number in range(6)]
     settle(ingest, *receipts[:3])
     for at in (now(), now() + 40 * DAY):
@@ -101,6 +102,23 @@ def test_the_bytes_in_use_are_those_of_the_files(ingest_on_each: Ingest) -> None
         ingest.parts.capacity.measure(now())
         sizes = sum(ingest.parts.files.path(name).stat().st_size for name in ingest.files())
         assert ingest.parts.capacity.image_bytes == sizes
+
+
+def test_a_frame_that_is_accepted_while_what_is_in_use_is_measured_counts(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest.parts.janitor.stop()
+    capacity, files = ingest.parts.capacity, ingest.parts.files
+    measured = files.free_bytes
+
+    def accept_meanwhile() -> int:
+        free = measured()
+        ingest.accept("late", photo())
+        return free
+
+    monkeypatch.setattr(files, "free_bytes", accept_meanwhile)
+    capacity.measure(now())
+    assert (capacity.in_flight, capacity.image_bytes) == (1, len(photo()))
 
 
 def test_old_rows_go_and_their_counts_stay(ingest_on_each: Ingest) -> None:

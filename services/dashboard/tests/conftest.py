@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ def browser(app: FastAPI) -> Browser:
         if role is not None:
             store, moment = app.state.parts.store, now()
             store.accept(
-                store.invite(role, "tests", moment.replace(year=moment.year + 1)),
+                store.invite(role, "tests", moment + timedelta(days=365)),
                 name or role.value,
                 passwords.make_hash(PASSWORD),
                 moment,

@@ -73,7 +73,7 @@ class FakeServices:
             "since": at(30),
             "last_evidence_at": at(0.1),
             "frames": 7,
-            "stale_after_s": 600,
+            "stale_after_s": 3600,
             "in_service": True,
         }
 

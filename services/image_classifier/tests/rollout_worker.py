@@ -1,7 +1,7 @@
 """A worker's part in the rollout, without its queue, for tests."""
 
 from concurrent.futures import wait
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,8 @@ from services.image_classifier.versions import store as versions
 from services.image_classifier.versions.store import State
 from shared.database import Database, now
 
-AT = datetime(2026, 11, 22, 10, tzinfo=UTC)
+AT = (now() - timedelta(days=1)).replace(hour=10, minute=0, second=0, microsecond=0)
+"""Yesterday: what is older than some months no report tells of."""
 CAT = Picture(np.full((SIZE, SIZE, 3), (250, 0, 0), dtype=np.uint8), Quality.OK)
 CHAMPION = Variant("tiny", "1", Role.CHAMPION, 1.0)
 

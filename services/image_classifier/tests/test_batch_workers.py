@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -63,8 +64,9 @@ class Kept:
 
     def _keep(self) -> None:
         while not self._ended.wait(0.05):
-            if self._process.poll() is not None:
-                self.deaths += 1
+            ended = self._process.poll()
+            if ended is not None:
+                self.deaths += ended == -signal.SIGKILL  # and not of a port that somebody else was faster to take
                 self._process = self._start()
 
     def ready(self) -> bool:

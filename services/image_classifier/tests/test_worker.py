@@ -10,8 +10,8 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from urllib.request import urlopen
 
+import httpx
 import pytest
 
 from services.image_classifier.classify import PublishFailed
@@ -114,8 +114,8 @@ def test_a_chunk_in_the_queue_comes_out_as_estimates_for_aggregation(
         "r-bad": "rejected",
     }
     assert message.settle_url == f"{ingest_url}/v1/settlements"
-    with urlopen(worker.metrics_url, timeout=10) as answer:
-        assert b'huella_classifier_frames_total{label="cat",outcome="estimate"} 1.0' in answer.read()
+    metrics = httpx.get(worker.metrics_url, trust_env=False).text
+    assert 'huella_classifier_frames_total{label="cat",outcome="estimate"} 1.0' in metrics
 
 
 def test_what_rings_for_batches_is_left_to_their_own_workers(start: Callable[..., Worker], redis_url: str) -> None:
@@ -144,8 +144,8 @@ def test_no_message_however_wrong_stops_the_worker(start: Callable[..., Worker],
         publish(redis_url, chunk(PHOTOS, ingest_url))
         (message,) = results(redis_url)
     assert len(message.results) == len(PHOTOS)
-    with urlopen(worker.metrics_url, timeout=10) as answer:
-        assert b'huella_classifier_chunks_total{outcome="refused"} 5.0' in answer.read()
+    metrics = httpx.get(worker.metrics_url, trust_env=False).text
+    assert 'huella_classifier_chunks_total{outcome="refused"} 5.0' in metrics
 
 
 def envelope(body: bytes) -> dict[str, object]:

@@ -45,7 +45,7 @@ class Capacity:
             kept = ledger.image_bytes(connection)
         free = self._files.free_bytes()
         with self._lock:
-            # Those may have come after the database was read. Counted twice, one is so for a second only.
+            # What was accepted meanwhile may not be in what was read. If it is, it counts twice until the next look.
             frames_since, bytes_since = self._added
             self.in_flight, self.image_bytes = number + frames_since, kept + bytes_since
             self.free_bytes = free - bytes_since

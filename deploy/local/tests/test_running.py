@@ -129,7 +129,7 @@ from deploy.local import running
 system = running.configured()
 with running.reserved(system) as lock:
     running.prepare(system)
-    print(running.start(system, lock).pid, flush=True)
+    running.start(system, lock)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -89,7 +89,7 @@ def test_every_frame_of_a_chunk_comes_out_with_all_that_aggregation_needs(bench:
     sent = chunk(PHOTOS, INGEST)
     assert (message.chunk, message.traceparent) == (sent["chunk"], sent["traceparent"])
     assert message.settle_url == f"{INGEST}/v1/settlements"
-    for offered, result in zip(sent["frames"], message.results, strict=True):  # type: ignore[call-overload]
+    for offered, result in zip(sent["frames"], message.results, strict=True):  # type: ignore[call-overload]  # a list
         assert isinstance(result, EstimateResult)
         written = result.model_dump(mode="json")
         assert {key: written[key] for key in offered} == offered
@@ -290,7 +290,7 @@ def test_a_message_that_is_not_to_be_trusted_is_refused_and_counted(bench: Bench
 
 def test_fields_that_a_newer_writer_added_are_ignored(bench: Bench) -> None:
     message = chunk(PHOTOS, INGEST, added_later={"deep": [1]})
-    message["frames"] = [frame | {"added_later": 1} for frame in message["frames"]]  # type: ignore[attr-defined]
+    message["frames"] = [frame | {"added_later": 1} for frame in message["frames"]]  # type: ignore[attr-defined]  # a list
     classify_frames(message, bench.tools)
     assert len(bench.outcomes()) == len(PHOTOS)
 

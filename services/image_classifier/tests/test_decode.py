@@ -38,7 +38,7 @@ def corners(data: bytes) -> list[str]:
     edge = SIZE // 8
     names = {(1, 0, 0): "red", (0, 1, 0): "green", (0, 0, 1): "blue", (1, 1, 1): "white"}
     places = ((edge, edge), (edge, -edge), (-edge, -edge), (-edge, edge))
-    return [names[tuple(int(c > 128) for c in pixels[y, x])] for y, x in places]  # type: ignore[index]
+    return [names[tuple(int(c > 128) for c in pixels[y, x])] for y, x in places]  # type: ignore[index]  # RGB
 
 
 @pytest.mark.parametrize(

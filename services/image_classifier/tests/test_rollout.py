@@ -60,7 +60,7 @@ async def test_an_upload_is_proven_then_used_then_in_the_way_of_its_removal(
     ]}  # fmt: skip
     async with asyncio.timeout(90):
         # There is no event to wait for over REST.
-        while (await admin.get("/v1/models/tiny/2")).json()["state"] == "received":  # noqa: ASYNC110
+        while (await admin.get("/v1/models/tiny/2")).json()["state"] == "received":  # noqa: ASYNC110 - told by asking
             await asyncio.sleep(0.2)
     card = (await admin.get("/v1/models/tiny/2")).json()
     assert (card["state"], card["shipped"], card["frame_seconds"] > 0) == ("ready", False, True)

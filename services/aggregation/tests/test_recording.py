@@ -10,23 +10,19 @@ from typing import Any
 
 import pytest
 import uuid_utils
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from sqlalchemy import delete, event, select
 
 from services.aggregation import tables
-from services.aggregation.belief import Belief
-from services.aggregation.checkpoint import read_belief, write_belief
-from services.aggregation.occupancy import Image, Rules
+from services.aggregation.occupancy import Rules
 from services.aggregation.rebuild import rebuild, same_belief
 from services.aggregation.settings import Settings
 from services.aggregation.store import record as record_in
 from services.aggregation.tests.conftest import Record, message, minutes_ago, result
-from services.aggregation.window import Window, Windows
+from services.aggregation.window import Windows
 from services.aggregation.worker import record_estimates
 from shared.database import Database, microseconds
 from shared.messages import EstimateResult
@@ -398,19 +394,6 @@ def test_what_a_rolled_back_message_left_in_memory_is_not_believed(database: Dat
     assert list(json.loads(space[COLUMNS.index("posterior")]).values()) == list(fold.belief.posterior)
 
 
-def test_windows_are_remembered_by_name_and_within_a_limit() -> None:
-    windows = Windows(limit=2)
-    image = Image("r", 0, 0.0, 0.0)
-    for number in range(3):
-        window = Window()
-        window.put(0, "a", {"x": image})
-        windows.keep(f"k{number}", f"fold{number}", window)
-    assert windows.take("k0", "fold0") is None, "the least used was let go"
-    assert windows.take("k1", "another") is None
-    assert windows.take("k1", "fold1") is None, "what is outdated is not kept"
-    assert windows.take("k2", "fold2") is not None
-
-
 def test_readers_never_see_a_change_before_one_with_a_smaller_number(settings: Settings) -> None:
     """While two workers write, whoever reads sees 1..n without a gap."""
     workers = [Database(settings.database_url) for _ in range(2)]
@@ -440,15 +423,3 @@ def test_readers_never_see_a_change_before_one_with_a_smaller_number(settings: S
     for one in (*workers, reader):
         one.close()
     assert not gaps
-
-
-def test_the_migrations_make_exactly_the_tables(settings: Settings, database: Database) -> None:
-    with database.read() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
-
-
-@given(st.lists(st.floats(0.01, 1), min_size=4, max_size=4))
-def test_a_belief_survives_being_written_and_read(weights: list[float]) -> None:
-    e, c, d, b = (weight / sum(weights) for weight in weights)
-    belief = Belief((e, c, d, b), bucket=10, since_us=7, last_evidence_us=9)
-    assert read_belief(write_belief(belief)) == belief

@@ -4,6 +4,8 @@ import json
 
 BOUNDARY = "boundary"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
+MAC = "44:19:b6:0a:01:02"
+"""The address of the device whose events these are."""
 
 
 def part(content: bytes, *headers: str) -> bytes:
@@ -27,9 +29,7 @@ def picture(image: bytes, name: str = "detectionPicture.jpg") -> bytes:
     )
 
 
-def alert(
-    mac: str = "44:19:b6:0a:01:02", channel: int | str | None = 1, time: str | None = "2026-11-22T10:00:00+01:00"
-) -> bytes:
+def alert(mac: str = MAC, channel: int | str | None = 1, time: str | None = "2026-11-22T10:00:00+01:00") -> bytes:
     """Return the part that tells of an event, as Hikvision's cameras send it."""
     return part(
         alert_xml(mac, channel, time),

@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from services.camera_ingest.api.dependencies import Parts
 from services.camera_ingest.main import MIGRATIONS, create_app
 from services.camera_ingest.settings import Settings
+from services.camera_ingest.tests.messages import FORM
 from services.camera_ingest.tests.photos import photo
 from shared.migrations import migrate
 from shared.testing import TokenFor, wait_until
@@ -54,6 +55,24 @@ class Ingest:
         path = f"/v1/cameras/{camera_id}/frame" + ("" if frame_id is None else f"s/{frame_id}")
         credentials = options.pop("auth", (camera_id, self.secrets.get(camera_id, "")))
         return self.client.put(path, content=photo() if image is None else image, auth=credentials, **options)
+
+    def post(
+        self, path: str, body: bytes | Iterator[bytes], camera_id: str | None = "c1", **options: Any
+    ) -> httpx.Response:
+        """Send a body as a camera does that pushes, by default a message of several parts."""
+        headers = {"Content-Type": FORM} | options.pop("headers", {})
+        auth: Any = None if camera_id is None else (camera_id, self.secrets[camera_id])
+        return self.client.post(path, content=body, headers=headers, auth=auth, **options)
+
+    def choose(self, camera_id: str, status: int = 200, **chosen: Any) -> dict[str, Any]:
+        """Say how a camera is known and how it sends, as an admin does."""
+        answer = self.client.put(
+            f"/v1/cameras/{camera_id}",
+            json={"space_id": f"space-{camera_id}", **chosen},
+            headers=self.bearer(Role.ADMIN),
+        )
+        assert answer.status_code == status, answer.text
+        return dict(answer.json())
 
     def accept(self, frame_id: str, image: bytes | None = None, camera_id: str = "c1", **options: Any) -> str:
         """Send a frame that must be taken, and return its receipt."""

@@ -14,7 +14,7 @@ from services.dashboard import passwords
 from services.dashboard.main import FOLDER, create_app
 from services.dashboard.settings import Settings
 from services.dashboard.tests.fake_services import AGGREGATION, CLASSIFIER, INGEST, FakeServices
-from shared.database import now
+from shared.database import Database, now
 from shared.migrations import migrate
 from shared.tokens import Keyring, Role
 
@@ -46,6 +46,15 @@ def settings(keys: Path, tmp_path: Path) -> Settings:
     )
     migrate(made.database_url, FOLDER / "migrations")
     return made
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A migrated database without the app, on SQLite and on PostgreSQL."""
+    migrate(database_url, FOLDER / "migrations")
+    database = Database(database_url)
+    yield database
+    database.close()
 
 
 @pytest.fixture

@@ -1,30 +1,19 @@
 """People, sessions, invitations and tries on both databases."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from services.dashboard import throttle as module
-from services.dashboard.main import FOLDER
 from services.dashboard.store import BadInvitation, LastAdministrator, NameTaken, Store
 from services.dashboard.tables import tries
 from services.dashboard.throttle import Throttle
 from shared.database import Database, now
-from shared.migrations import migrate
 from shared.tokens import Role
 
 IDLE, ABSOLUTE = timedelta(hours=12), timedelta(days=7)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    migrate(database_url, FOLDER / "migrations")
-    database = Database(database_url)
-    yield database
-    database.close()
 
 
 @pytest.fixture

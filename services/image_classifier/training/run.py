@@ -45,7 +45,7 @@ class Batches(Dataset[tuple[Tensor, Tensor]]):
 class Run:
     """A training run: the network, its moving average (which is what gets exported), the optimiser, the epochs done."""
 
-    def __init__(self, recipe: Recipe, steps_an_epoch: int, teacher: Network | None = None) -> None:
+    def __init__(self, recipe: Recipe, steps_an_epoch: int, teacher: tuple[Network, Recipe] | None = None) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.teacher = recipe, teacher
         self.network = Network(recipe.network).to(memory_format=torch.channels_last)
@@ -86,8 +86,12 @@ class Run:
         smoothed = truths * (1 - self.recipe.smoothing) + self.recipe.smoothing / 2
         if self.teacher is None:
             return smoothed
+        network, its_recipe = self.teacher
+        least = its_recipe.sizes[-1][0]  # a network knows less of smaller pictures than it learnt from last
+        if images.shape[-1] < least:
+            images = nn.functional.interpolate(images.float(), size=(least, least), mode="bilinear")
         share = self.recipe.teacher_share
-        return (1 - share) * smoothed + share * torch.sigmoid(self.teacher(images))
+        return (1 - share) * smoothed + share * torch.sigmoid(network(images))
 
     @torch.no_grad()
     def _follow(self) -> None:

@@ -63,7 +63,7 @@ def train(
     held = calibration_photos(data, cache, recipe)
     _refuse_what_was_seen(recipe, (start_from, teacher))
     recipe = replace(recipe, start_from=_digest(start_from), teacher=_digest(teacher))
-    run = Run(recipe, len(pool.chosen) // recipe.batch, None if teacher is None else trained(teacher)[0])
+    run = Run(recipe, len(pool.chosen) // recipe.batch, None if teacher is None else trained(teacher))
     checkpoint, curve = out / "checkpoint.pt", out / "curve.jsonl"
     if checkpoint.exists():
         run.resume(checkpoint)
@@ -150,6 +150,7 @@ def main() -> None:
     often = "how often sources are seen an epoch, such as ka:3,drawn:4 (see Recipe)"
     parser.add_argument("--repeated", type=repeated, default=(), help=often)
     parser.add_argument("--sizes", type=sizes, default=Recipe().sizes, help="such as 96:0.6,128:1 (see Recipe)")
+    parser.add_argument("--threads", type=int, default=1, help="for the network; more only where nothing else runs")
     numbers = [field for field in fields(Recipe) if isinstance(field.default, int | float)]
     for field in numbers:
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
@@ -167,6 +168,7 @@ def main() -> None:
         about=given.about,
         start_from=given.start_from,
         teacher=given.teacher,
+        threads=given.threads,
     )
 
 

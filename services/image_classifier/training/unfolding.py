@@ -20,6 +20,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from services.image_classifier.training.network import Network, logits
+from services.image_classifier.training.packing import unpacked
 from services.image_classifier.training.photos import Pixels
 
 GRAPH = "model.onnx"
@@ -33,7 +34,7 @@ def unfolded(version: Path, name: str, pixels: Pixels) -> Network:
     """
     network: Network = Network(name).to(memory_format=torch.channels_last)
     layers = _in_order(network)
-    graph = onnx.load(version / GRAPH).graph
+    graph = unpacked(onnx.load(version / GRAPH)).graph
     arrays = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
     folded = [node for node in graph.node if node.op_type == "Conv"][: len(layers)]  # further looks share the weights
     if len(folded) < len(layers):

@@ -18,6 +18,7 @@ from services.camera_ingest.capacity import Capacity
 from services.camera_ingest.digest import Nonces
 from services.camera_ingest.files import ImageFiles
 from services.camera_ingest.janitor import Janitor
+from services.camera_ingest.memory import keep_for_the_next_photo
 from services.camera_ingest.relay import Relay
 from services.camera_ingest.remembered import Remembered
 from services.camera_ingest.settings import Settings
@@ -106,6 +107,7 @@ def main() -> None:
     """Run until SIGTERM."""
     settings = Settings()
     logs.configure(SERVICE, settings.log_format, settings.log_level)
+    keep_for_the_next_photo()
     settings.images_folder.mkdir(parents=True, exist_ok=True)
     migrate(settings.database_url, MIGRATIONS)
     service_app.serve(create_app(settings), settings.host, settings.port, limit_concurrency=settings.connections)

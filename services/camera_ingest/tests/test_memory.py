@@ -3,12 +3,14 @@
 import ctypes
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 needs_glibc = pytest.mark.skipif(
     not hasattr(ctypes.CDLL(None), "mallopt"), reason="no mallopt: this C library has nothing to set"
 )
+ROOT = Path(__file__).parents[3]
 # Sixteen photos at once, as ingest has them: taken, written and freed.
 FAULTS = """
 import resource, sys
@@ -25,7 +27,8 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 20)
 
 def faults(how: str, **variables: str) -> tuple[str, int]:
     """Return what was told, and the page faults of a round in a process of its own."""
-    run = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True, env=variables)
+    command = [sys.executable, "-c", FAULTS, how]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=variables, cwd=ROOT)
     told, number = run.stdout.split()
     return told, int(number)
 

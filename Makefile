@@ -80,7 +80,7 @@ compare: .venv-train/.trains ## Measure networks by short equal runs: DATA=folde
 	$(PY_TRAIN) -m services.image_classifier.training.compare "$(DATA)" "$(OUT)" --figures docs/model/compare.json $(ARGS)
 
 test-training: .venv-train/.trains ## Run the tests that need torch
-	$(PY_TRAIN) -m pytest --noconftest services/image_classifier/tests/test_training.py services/image_classifier/tests/test_packing.py $(ARGS)
+	$(PY_TRAIN) -m pytest --noconftest $(addprefix services/image_classifier/tests/,test_training.py test_network.py test_packing.py) $(ARGS)
 
 test-protocol: .venv/.tests .venv-protocol/.asks ## Test the Open Inference Protocol with a public client of it
 	$(PY) -m pytest tests/protocol $(ARGS)

@@ -12,19 +12,13 @@ import numpy.typing as npt
 from PIL import ExifTags, Image
 
 from services.image_classifier.domain import Quality
+from services.image_classifier.exposure import exposed
 
 MAX_PIXELS: Final = 40_000_000
 # A progressive JPEG decodes every scan over the whole picture. Cameras write about ten; thousands are an attack.
 MAX_JPEG_SCANS: Final = 64
 START_OF_SCAN: Final = re.compile(b"\xff\xda")  # looks through a photo in a third of the time that bytes.count takes
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
-
-# Limits on 8-bit luma, set on the training photos: they flag 1 photo in 1,000 or fewer, and nearly all of the same
-# photos darkened to an eighth, burnt out, or smeared over a twelfth of their height.
-DARK_BELOW: Final = 36  # the brightest twentieth of the picture is darker than this
-BLOWN_OUT_ABOVE: Final = 236  # the darkest twentieth of the picture is brighter than this
-BLURRED_BELOW: Final = 11  # of all steps between neighbouring pixels, even the largest are smaller than this ...
-SHARPEST: Final = 0.003  # ... where the largest means this share: a hundred steps, an outline, at 128 pixels
 
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,16 +44,22 @@ class UndecodableImage(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """What a model sees: `pixels`, uint8 RGB of shape (size, size, 3), upright; `quality` says if it can be judged."""
+    """What a model sees: `pixels`, uint8 RGB of shape (size, size, 3), upright; `quality` says if it can be judged.
+
+    `mean` and `deviation` are those of the values as the camera gave them, 0 to 255.
+    """
 
     pixels: npt.NDArray[np.uint8]
     quality: Quality
+    mean: float = 0.0
+    deviation: float = 0.0
 
 
 def decode(data: bytes, size: int) -> Picture:
     """Decode JPEG, PNG or WebP bytes to a picture of `size` by `size` pixels.
 
     The whole image is squashed into the square: an animal at the edge of a wide camera's view must not be cropped away.
+    A dark or hazy picture is made lighter and clearer, and one in coloured light grey.
     Raises UndecodableImage with the reason.
     """
     image = _open(data)
@@ -70,11 +70,10 @@ def decode(data: bytes, size: int) -> Picture:
         square = _flattened(image).resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
     except _DAMAGED as error:
         raise UndecodableImage(_damage(error)) from error
-    square = square.convert("RGB")
+    seen = exposed(square.convert("RGB"))
     turn = _UPRIGHT.get(_orientation(image))
-    if turn is not None:
-        square = square.transpose(turn)
-    return Picture(pixels=np.asarray(square), quality=_quality(square))
+    upright = seen.picture if turn is None else seen.picture.transpose(turn)
+    return Picture(np.asarray(upright), seen.quality, seen.mean, seen.deviation)
 
 
 def _open(data: bytes) -> Image.Image:
@@ -126,22 +125,3 @@ def _orientation(image: Image.Image) -> int:
     except _DAMAGED:
         return 1
     return value if isinstance(value, int) else 1
-
-
-def _quality(square: Image.Image) -> Quality:
-    luma_image = square.convert("L")
-    # Pillow's and numpy's counting is 20 times faster here than numpy's percentile, and this runs for every frame.
-    below = np.cumsum(luma_image.histogram())
-    twentieth = int(below[-1]) // 20
-    if int(np.searchsorted(below, below[-1] - twentieth)) < DARK_BELOW:
-        return Quality.DARK
-    if int(np.searchsorted(below, twentieth)) > BLOWN_OUT_ABOVE:
-        return Quality.BLOWN_OUT
-    luma = np.asarray(luma_image, dtype=np.int16)
-    steps = np.cumsum(
-        np.bincount(np.abs(np.diff(luma, axis=0)).ravel(), minlength=256)
-        + np.bincount(np.abs(np.diff(luma, axis=1)).ravel(), minlength=256)
-    )
-    if int(np.searchsorted(steps, steps[-1] * (1 - SHARPEST))) < BLURRED_BELOW:
-        return Quality.BLURRED
-    return Quality.OK

@@ -90,7 +90,7 @@ class Manifest(_Frozen):
     """The outputs of the graph, in their order."""
     input_size: Annotated[int, Field(ge=32, le=1024)]
     preprocessing: Literal["squash-rgb-uint8-nchw"]
-    """Names what decode.py does; a graph that wants anything else can't be served by this code."""
+    """Names the form of what decode.py gives; a graph that wants another can't be served by this code."""
     calibration: Calibration
     thresholds: ManifestThresholds
     priors: Priors

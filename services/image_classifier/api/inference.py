@@ -1,7 +1,8 @@
 """The Open Inference Protocol v2 over REST, for tools that speak it: the versions in force, by name and version.
 
-One input, `image`: UINT8 (n, 3, size, size), RGB, squashed to the version's size. One output, `probabilities`: FP32
-(n, 2), calibrated, of a cat and of a dog. Tensors are JSON or, by the extension `binary_tensor_data`, plain bytes.
+One input, `image`: UINT8 (n, 3, size, size), RGB, squashed to the version's size, and taken as it is: photos are
+levelled where they are decoded (exposure.py), tensors are not. One output, `probabilities`: FP32 (n, 2), calibrated, of
+a cat and of a dog. Tensors are JSON or, by the extension `binary_tensor_data`, plain bytes.
 Errors are problem documents that have the protocol's `error` too.
 """
 
@@ -152,7 +153,10 @@ def model_ready(caller: Viewer, loaded: Loaded, name: str, version: str = "") ->
     openapi_extra=BODY,
 )
 async def infer(request: Request, caller: Viewer, loaded: Loaded, name: str, version: str = "") -> Response:
-    """Up to 16 pictures of the version's size; long tensors are shorter and faster in binary."""
+    """Up to 16 pictures of the version's size; long tensors are shorter and faster in binary.
+
+    They are taken as they are, where `POST /v1/predictions` makes a dark or hazy photo lighter and clearer.
+    """
     async with hold_place(loaded):
         content = await read_body(request, loaded.settings.body_deadline_s)
         model = _champion(loaded, name, version)

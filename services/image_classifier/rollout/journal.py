@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import structlog
 from prometheus_client import Counter as Metric
 
@@ -115,17 +114,13 @@ class Entry:
         )
 
     def spread(self, camera_id: str, at: datetime, picture: Picture, said: Prediction) -> None:
-        """Count where a frame's scores and its picture lie among those of its camera."""
+        """Count where a frame's scores and its picture, as the camera took it, lie among those of its camera."""
         hour = at.replace(minute=0, second=0, microsecond=0)
-        # By hand: numpy's own std takes ten times as long on so few.
-        pixels = picture.pixels[::8, ::8].ravel().astype(np.int64)
-        mean = int(pixels.sum()) / pixels.size
-        variance = int(pixels.dot(pixels)) / pixels.size - mean**2
         values = {
             "cat": said.probabilities.cat,
             "dog": said.probabilities.dog,
-            "brightness": mean / 256,
-            "contrast": max(0.0, variance) ** 0.5 / 128,
+            "brightness": picture.mean / 256,
+            "contrast": picture.deviation / 128,
         }
         for kind, value in values.items():
             self.spreads[(camera_id, hour, kind, min(BINS - 1, int(value * BINS)))] += 1

@@ -225,19 +225,3 @@ def test_damaged_bytes_give_a_picture_or_a_reason_and_nothing_else(kind: str) ->
             damaged[chance.randrange(len(damaged))] = chance.randrange(256)
         with suppress(UndecodableImage):
             assert decode(bytes(damaged[: chance.randint(1, 2 * len(damaged))]), SIZE).pixels.shape == (SIZE, SIZE, 3)
-
-
-@pytest.mark.parametrize(
-    ("spoilt", "quality"),
-    [
-        (scene(), Quality.OK),
-        (scene().convert("L"), Quality.OK),
-        (scene().point(lambda v: v // 8), Quality.DARK),
-        (scene().point(lambda v: 240 + v // 17), Quality.BLOWN_OUT),
-        (scene().filter(ImageFilter.GaussianBlur(60)), Quality.BLURRED),
-        (Image.new("RGB", (640, 480), (120, 110, 100)), Quality.BLURRED),
-    ],
-    ids=["sharp", "grey", "dark", "burnt out", "smeared", "covered lens"],
-)
-def test_quality_tells_pictures_that_can_not_be_judged(spoilt: Image.Image, quality: Quality) -> None:
-    assert decode(encoded(spoilt, quality=90), 128).quality is quality

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from services.image_classifier.decode import Picture, decode
 from services.image_classifier.domain import FORCED, Quality, label
+from services.image_classifier.exposure import exposed
 from services.image_classifier.model_version import DEFAULT_FOLDER, ModelVersion
 
 ROOT = Path(__file__).parents[3]
@@ -60,8 +61,8 @@ def drawn(number: int) -> Iterator[Image.Image]:
 
 def whole(data: bytes, size: int) -> Picture:
     """Decode a JPEG as decode() would without its short cuts."""
-    image = Image.open(io.BytesIO(data)).resize((size, size), Image.Resampling.BILINEAR)
-    return Picture(np.asarray(image), Quality.OK)
+    seen = exposed(Image.open(io.BytesIO(data)).resize((size, size), Image.Resampling.BILINEAR))
+    return Picture(np.asarray(seen.picture), seen.quality)
 
 
 def chances(model: ModelVersion, pictures: list[Picture]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from services.image_classifier.domain import PresenceThresholds, Thresholds
+from services.image_classifier.decode import Picture
+from services.image_classifier.domain import PresenceThresholds, Quality, Thresholds
 from services.image_classifier.training import groups
 from services.image_classifier.training.composites import frames
-from services.image_classifier.training.measure import report, share
+from services.image_classifier.training.measure import report, served, share
 from services.image_classifier.training.model_report import write
-from services.image_classifier.training.page import write_page
+from services.image_classifier.training.page import HOW_WORSE, write_page
 from services.image_classifier.training.photos import DRAWN, Photo
 from services.image_classifier.training.plots import Line, plot
 from services.image_classifier.training.recipe import Recipe
@@ -107,11 +108,19 @@ def test_photos_are_grouped_by_what_is_known_of_them() -> None:
     assert groups.animal_share(replace(boxed, boxes=boxed.boxes * 2)) is None
     assert groups.kind(replace(boxed, source="ra")) == "other animals: raccoons"
     assert groups.kind(replace(boxed, source="new")) == "source new"
-    assert [groups.brightness(np.full((8, 8, 3), value, dtype=np.uint8)) for value in (10, 100, 200)] == [
-        "000 to 060",
-        "090 to 120",
-        "150 and more",
-    ]
+    pixels = np.full((8, 8, 3), 100, dtype=np.uint8)
+    names = [groups.brightness(Picture(pixels, Quality.OK, mean=mean)) for mean in (10.0, 100.0, 200.0)]
+    assert names == ["000 to 060", "090 to 120", "150 and more"]
+
+
+def test_what_is_not_fit_to_be_judged_is_undecided_whatever_the_model_says() -> None:
+    limits = PresenceThresholds(0.6, 0.4)
+    chances = np.array([[0.9, 0.1], [0.1, 0.9], [0.1, 0.1], [0.1, 0.1], [0.1, 0.1], [0.5, 0.1]])
+    qualities = [Quality.OK] * 4 + [Quality.DARK, Quality.OK]
+    labels = ["cat", "cat", "cat", "none", "dog", "none"]
+    told = served(chances, qualities, labels, Thresholds(limits, limits))
+    hits = {name: figure["share"] for name, figure in told.items() if name != "photos"}
+    assert hits == {"right": 0.3333, "wrong": 0.3333, "undecided": 0.3333, "animals_called_none": 0.25}
 
 
 @pytest.fixture
@@ -124,13 +133,16 @@ def answer() -> dict[str, Any]:
     nothing = share([])
     kinds = {"<rooms>": {"photos": 10, "called_an_animal": share([True] * 5 + [False] * 5),
                          "called_an_animal_above_0.9": nothing, "unsure": nothing}}  # fmt: skip
-    names = ("source", "source_never_trained_on", "animal_share", "brightness", "jpeg_quality", "light_left")
+    names = ("source", "source_never_trained_on", "animal_share", "brightness")
+    fit = served(chances, [Quality.OK] * 20, labels, Thresholds(limits, limits))
+    worse = served(chances, [Quality.OK] * 15 + [Quality.DARK] * 5, labels, Thresholds(limits, limits))
     return {
         "model": "huella", "version": "9", "photos": figures, "input_size": 96,
         "thresholds": {name: {"present_above": 0.6, "absent_below": 0.4} for name in ("cat", "dog")},
         "trained_on": {"photos": 99, "calibration_photos": 9, "held_out_sources": [], "recipe": Recipe().described()},
         "never_trained_on": {"sources": ["he"], **figures},
         "by": {name: {"one": figures} for name in names},
+        "worse": {name: {"as they are": fit, "an eighth": worse} for name in HOW_WORSE},
         "hard_negatives": kinds, "not_measured": ["toys"],
         "composites": {"20%": figures, "empty": figures, "patch": figures},
         "made": {}, "quality": {"ok": share([True] * 20)},
@@ -142,6 +154,7 @@ def test_a_report_becomes_a_page_that_says_plainly_what_to_expect(answer: dict[s
     page = (tmp_path / "out" / "index.html").read_text()
     assert "Of 100 photos like the 20" in page
     assert "Of 100 answers, 75 are right" in page
+    assert "Of 100 of these photos with less light, an eighth: 60 named right and 15 wrong; the others" in page
     assert "Not measured, for want of photos: toys" in page
     assert "<rooms>" not in page  # what photos are called is no markup
     assert "&lt;rooms&gt;" in page

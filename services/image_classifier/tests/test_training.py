@@ -85,7 +85,7 @@ def test_a_run_learns_and_its_model_version_can_be_served_and_measured(drawn: Pa
     measured = evaluate(drawn, trained, everything=True)
     assert measured["photos"]["photos"] == 250
     assert measured["made"]["cat_beside_dog"]["photos"] == 400
-    assert set(measured["by"]["jpeg_quality"]) == {"as they are", "60", "40", "20", "10"}
+    assert set(measured["worse"]["jpeg_quality"]) == {"as they are", "60", "40", "20", "10"}
     assert set(measured["hard_negatives"]) == {"source none"}
     card = json.loads((trained / "manifest.json").read_text())
     assert 5 <= card["measured"]["val"]["photos"] <= 60  # a tenth: it does not boast of what it was trained on

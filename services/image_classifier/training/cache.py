@@ -4,6 +4,7 @@ import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from inspect import getsource
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -11,11 +12,16 @@ from typing import Final
 import numpy as np
 from tqdm import tqdm
 
+from services.image_classifier import decode as decoding
+from services.image_classifier import exposure
 from services.image_classifier.decode import UndecodableImage, decode
 from services.image_classifier.training.photos import Photo, Photos, Pixels, read
 
 CACHE_SIZE: Final = 192
 """Pixels a side in the cache: a little more than the model sees, so that crops keep detail."""
+
+HOW: Final = hashlib.sha256("".join(map(getsource, (decoding, exposure))).encode()).hexdigest()
+"""Names the code that decodes, as it is when this process begins: what another decoded is not taken for its own."""
 
 
 def cached(data: Path, cache: Path, size: int, splits: frozenset[str]) -> Photos:
@@ -57,6 +63,7 @@ def _decoded(content: bytes, size: int) -> Pixels | str:
 
 
 def _fingerprint(data: Path, size: int, splits: frozenset[str]) -> str:
+    """Name a cache by all that decides what is in it: the photos, how they are decoded, the size and the splits."""
     files = sorted(path for path in data.rglob("*") if path.is_file())
     described = [(str(path.relative_to(data)), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return hashlib.sha256(json.dumps([described, size, sorted(splits)]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([described, HOW, size, sorted(splits)]).encode()).hexdigest()[:16]

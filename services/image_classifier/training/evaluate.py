@@ -22,7 +22,7 @@ from services.image_classifier.domain import Quality
 from services.image_classifier.model_version import ModelVersion, Prediction
 from services.image_classifier.training import composites, groups
 from services.image_classifier.training.augment import side_by_side
-from services.image_classifier.training.measure import CONFIDENT, report, share
+from services.image_classifier.training.measure import CONFIDENT, report, served, share
 from services.image_classifier.training.page import write_page
 from services.image_classifier.training.photos import DRAWN, Photo, Photos, read
 
@@ -98,9 +98,9 @@ def evaluate(data: Path, folder: Path, *, everything: bool, out: Path | None = N
             "source": _by(model, [*shown, *drawn], lambda row: row.photo.source),
             "source_never_trained_on": _by(model, elsewhere, lambda row: row.photo.source),
             "animal_share": _by(model, shown, lambda row: groups.animal_share(row.photo)),
-            "brightness": _by(model, shown, lambda row: groups.brightness(row.picture.pixels)),
-            **{name: _worse(model, shown, ways) for name, ways in groups.WORSE.items()},
+            "brightness": _by(model, shown, lambda row: groups.brightness(row.picture)),
         },
+        "worse": {name: _worse(model, shown, ways) for name, ways in groups.WORSE.items()},
         "hard_negatives": _hard_negatives({id(row): row for row in [*shown, *elsewhere]}.values()),
         "not_measured": list(groups.NOT_MEASURED),
         "composites": _composites(model, [row for row in shown if everything or row.photo.split == "val"]),
@@ -133,12 +133,17 @@ def _worse(
 ) -> dict[str, dict[str, Any]]:
     """Measure the same photos as they are, and after each way of making them worse."""
     some = [rows[i] for i in np.linspace(0, len(rows) - 1, min(WORSE, len(rows))).astype(int)]
-    found = {"as they are": _report(model, some)}
+    found = {"as they are": _served(model, some)}
     for name, change in ways.items():
         changed = ((r.photo, change(Image.open(BytesIO(r.content)).convert("RGB"))) for r in some)
         again, _ = measured(model, tqdm(changed, desc=name, total=len(some), mininterval=2.0))
-        found[name] = {**_report(model, again), "quality": _quality(again)}
+        found[name] = _served(model, again)
     return found
+
+
+def _served(model: ModelVersion, rows: Sequence[Measured]) -> dict[str, Any]:
+    chances, labels = np.array([row.chances for row in rows]), [row.photo.label for row in rows]
+    return served(chances, [row.picture.quality for row in rows], labels, model.thresholds)
 
 
 def _hard_negatives(rows: Iterable[Measured]) -> dict[str, dict[str, Any]]:

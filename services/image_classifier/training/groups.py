@@ -4,10 +4,10 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Final
 
-import numpy as np
 from PIL import Image
 
-from services.image_classifier.training.photos import Photo, Pixels
+from services.image_classifier.decode import Picture
+from services.image_classifier.training.photos import Photo
 
 KINDS: Final = {
     "ra": "other animals: raccoons",
@@ -38,12 +38,11 @@ def kind(photo: Photo) -> str:
     return KINDS.get(photo.source, f"source {photo.source}")
 
 
-def brightness(pixels: Pixels) -> str:
-    """Name how light a picture is, by its mean luma of 0 to 255."""
-    mean = float(np.asarray(Image.fromarray(pixels).convert("L")).mean())
+def brightness(picture: Picture) -> str:
+    """Name how light a picture was taken, by the mean of its values."""
     edges = (60, 90, 120, 150)
     for low, high in zip((0, *edges[:-1]), edges, strict=True):
-        if mean < high:
+        if picture.mean < high:
             return f"{low:03} to {high:03}"
     return f"{edges[-1]} and more"
 
@@ -69,14 +68,19 @@ def _recompressed(quality: int) -> Callable[[Image.Image], bytes]:
     return change
 
 
-def _darkened(factor: float) -> Callable[[Image.Image], bytes]:
+def _lit(factors: tuple[float, float, float], haze: int = 0) -> Callable[[Image.Image], bytes]:
+    table = [round(value * factor + haze * (1 - factor)) for factor in factors for value in range(256)]
+
     def change(image: Image.Image) -> bytes:
-        return _recompressed(85)(image.point(lambda value: value * factor))
+        return _recompressed(85)(image.point(table))
 
     return change
 
 
+LEFT: Final = {"a half": 1 / 2, "a quarter": 1 / 4, "an eighth": 1 / 8}
 WORSE: Final = {
     "jpeg_quality": {f"{quality}": _recompressed(quality) for quality in (60, 40, 20, 10)},
-    "light_left": {f"{factor:.0%}": _darkened(factor) for factor in (0.5, 0.25, 0.125)},
+    "light_left": {name: _lit((left, left, left)) for name, left in LEFT.items()},
+    "contrast_left": {name: _lit((left, left, left), haze=200) for name, left in LEFT.items()},
+    "lamp": {"warm": _lit((1.0, 0.75, 0.4)), "red": _lit((1.0, 0.25, 0.15)), "blue": _lit((0.1, 0.25, 1.0))},
 }

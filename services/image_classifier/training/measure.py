@@ -72,6 +72,25 @@ def report(chances: Floats, labels: Sequence[str], thresholds: Thresholds, seed:
     return answer
 
 
+def served(
+    chances: Floats, qualities: Sequence[Quality], labels: Sequence[str], thresholds: Thresholds
+) -> dict[str, Any]:
+    """Tell what the service would answer of photos that may not be fit to be judged, and how often it loses an animal.
+
+    `chances` are calibrated probabilities (n, 2).
+    """
+    rows = zip(chances.tolist(), qualities, strict=True)
+    said = np.array([str(label(Probabilities(*row), thresholds, quality)) for row, quality in rows])
+    truth, undecided = np.array(labels), said == Label.UNSURE
+    return {
+        "photos": len(truth),
+        "right": share(said == truth),
+        "wrong": share((said != truth) & ~undecided),
+        "undecided": share(undecided),
+        "animals_called_none": share((said == Label.NONE)[truth != Label.NONE]),
+    }
+
+
 def _label(name: str, truth: Any, forced: Any, free: Any) -> dict[str, Any]:
     """Give a label's figures at the shipped thresholds, where an unsure answer counts as not found."""
     return {

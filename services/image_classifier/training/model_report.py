@@ -12,7 +12,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from services.image_classifier.training.page import groups_rows, hard_negatives_rows, labels_rows, worded
+from services.image_classifier.training.page import (
+    HOW_WORSE,
+    groups_rows,
+    hard_negatives_rows,
+    labels_rows,
+    worded,
+    worse_rows,
+)
 from services.image_classifier.training.photos import DRAWN
 from services.image_classifier.training.summary import curve, networks, plots, sentences
 
@@ -59,9 +66,7 @@ _HEADS: Final = {
     "source": "By source",
     "source_never_trained_on": "By source that was never trained on",
     "animal_share": "By the animal's share of the photo",
-    "brightness": "By brightness (mean luma of 255)",
-    "jpeg_quality": "By JPEG quality, the same photos compressed again",
-    "light_left": "By light left, the same photos darkened",
+    "brightness": "By brightness (mean of all values, of 255)",
 }
 
 
@@ -94,6 +99,8 @@ def model_report(report: dict[str, Any], lines: list[dict[str, Any]], figures: P
     for name, head in _HEADS.items():
         if report["by"][name]:
             parts += [f"### {head}\n", _table(*groups_rows(report["by"][name]))]
+    for name, words in HOW_WORSE.items():
+        parts += [f"### The same photos, {words}\n", _table(*worse_rows(report["worse"][name]))]
     never_seen = figures / NEVER_SEEN
     if never_seen.exists():
         parts.append(never_seen.read_text(encoding="utf-8"))

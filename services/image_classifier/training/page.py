@@ -25,9 +25,13 @@ _GROUPS: Final = {
     "source": "By source",
     "source_never_trained_on": "By source that was never trained on",
     "animal_share": "By the animal's share of the photo (photos with one box)",
-    "brightness": "By brightness (mean luma, 0 to 255)",
-    "jpeg_quality": "By JPEG quality (the same photos, compressed again)",
-    "light_left": "By light (the same photos, darkened)",
+    "brightness": "By brightness (mean of all values, 0 to 255)",
+}
+HOW_WORSE: Final = {
+    "jpeg_quality": "compressed again to a JPEG quality",
+    "light_left": "with less light",
+    "contrast_left": "behind haze that leaves less contrast",
+    "lamp": "in coloured light",
 }
 
 
@@ -71,6 +75,8 @@ def write_page(folder: Path, report: dict[str, Any], mistakes: Sequence[tuple[st
     for key, words in _GROUPS.items():
         if report["by"][key]:
             body += [f"<h2>{words}</h2>", groups_table(report["by"][key])]
+    for key, words in HOW_WORSE.items():
+        body += [f"<h2>The same photos, {words}</h2>", table(*worse_rows(report["worse"][key]))]
     body += [
         "<h2>Quality flags</h2>",
         table(("flag", "share of photos"), [(name, worded(row)) for name, row in report["quality"].items()]),
@@ -106,6 +112,13 @@ def groups_rows(groups: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str
 def groups_table(groups: dict[str, Any]) -> str:
     """Draw a row for each group."""
     return table(*groups_rows(groups))
+
+
+def worse_rows(groups: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Give the head and the rows of a table of photos that were made worse, as the service answers."""
+    head = ("", "photos", "answered right", "answered wrong", "undecided", "animals called none")
+    figures = ("right", "wrong", "undecided", "animals_called_none")
+    return head, [(name, str(row["photos"]), *(worded(row[f]) for f in figures)) for name, row in groups.items()]
 
 
 def labels_rows(figures: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

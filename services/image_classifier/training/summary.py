@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import ceil, floor
 from typing import Any
 
+from services.image_classifier.training.groups import LEFT
 from services.image_classifier.training.plots import Line, plot
 
 
@@ -35,7 +36,7 @@ def sentences(report: dict[str, Any]) -> list[str]:
             f"Of {scenes['of']} photos without a cat or a dog, {scenes['share']:.1%} are called one with a probability"
             f" above 0.9 (between {scenes['low']:.1%} and {scenes['high']:.1%}, as few photos can tell)."
         )
-    told += _of_small_animals(report["composites"]) + _of_kinds(report["hard_negatives"])
+    told += _of_small_animals(report["composites"]) + _of_light(report["worse"]) + _of_kinds(report["hard_negatives"])
     both = report["made"].get("cat_beside_dog")
     if both:
         found = both["labels"]["both"]
@@ -72,6 +73,19 @@ def _of_small_animals(frames: dict[str, Any]) -> list[str]:
             f" {_in_hundred(patched)} with a piece of another room pasted in, so pasting alone is rarely taken for an"
             " animal."
         )
+    return told
+
+
+def _of_light(worse: dict[str, dict[str, Any]]) -> list[str]:
+    told = []
+    for group, words in (("light_left", "less light"), ("contrast_left", "less contrast, as behind haze")):
+        each = [
+            f"{left}: {_in_hundred(row['right'])} named right and {_in_hundred(row['wrong'])} wrong"
+            for left, row in worse[group].items()
+            if left in LEFT
+        ]
+        if each:
+            told.append(f"Of 100 of these photos with {words}, {'; '.join(each)}; the others are left undecided.")
     return told
 
 

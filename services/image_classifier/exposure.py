@@ -1,0 +1,87 @@
+"""How light, clear and sharp a picture came: whether it can be judged, and what is done to it before a model sees it.
+
+The lightest and the darkest twentieth of a picture are left out, since a lamp, a burnt-in clock or a gap at the rim of
+a cloth is not the scene (docs/adr/0018).
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFilter
+
+from services.image_classifier.domain import Quality
+
+# Limits on 8-bit values. They set aside 1 photo in 1,000 or fewer, and nearly all of the same photos darkened to a
+# sixteenth, burnt out, or smeared over a twelfth of their height.
+DULL_BELOW: Final = 24  # a picture that spans less, in every channel, shows a lens that is covered and its noise
+DARK_BELOW: Final = 36  # it goes no higher than this
+BLOWN_OUT_ABOVE: Final = 236  # it goes no lower than this
+BLURRED_BELOW: Final = 11  # even the largest steps between neighbouring pixels are smaller than this, once levelled ...
+NOISE_BELOW: Final = 6  # ... or than this as they came
+SHARPEST: Final = 0.003  # the largest are this share of all steps: a hundred, an outline, at 128 pixels
+
+LIGHT_FROM: Final = 140  # a picture that goes no higher is made lighter until it does
+CLEAR_FROM: Final = 100  # one that spans less then is spread until it does
+GRAIN_FROM: Final = 2.0  # where that takes values so many times as large, so is the sensor's noise: it is smoothed
+SMOOTH: Final = ImageFilter.Kernel((3, 3), (1, 2, 1, 2, 4, 2, 1, 2, 1))
+ONE_COLOUR: Final = 0.5  # a lamp's colour is all there is where the other channels go no higher than this share of one
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exposed:
+    """A picture as a model is to see it, whether it can be judged, and how light and clear it came.
+
+    `mean` and `deviation` are those of its values as they came, 0 to 255, all channels together.
+    """
+
+    picture: Image.Image
+    quality: Quality
+    mean: float
+    deviation: float
+
+
+def exposed(picture: Image.Image) -> Exposed:
+    """Judge a picture in mode RGB, and level it if it can be judged."""
+    # Counting is 20 times faster here than numpy's percentile, and this runs for every frame.
+    counts = np.reshape(picture.histogram(), (3, 256))
+    seen, quality = _levelled(picture, counts.cumsum(axis=1))
+    values, number = np.arange(256), counts.sum()
+    mean = float((counts @ values).sum() / number)
+    variance = float((counts @ values**2).sum() / number) - mean**2
+    return Exposed(seen, quality, mean, max(0.0, variance) ** 0.5)
+
+
+def _levelled(picture: Image.Image, below: npt.NDArray[np.int_]) -> tuple[Image.Image, Quality]:
+    low, high, top = ((below >= share * below[0, -1]).argmax(axis=1) for share in (0.05, 0.95, 0.99))
+    lamp = int(high.argmax())
+    if sorted(high)[1] < ONE_COLOUR * high[lamp]:
+        picture = Image.merge("RGB", [picture.getchannel(lamp)] * 3)
+        low, high, top = low[[lamp]], high[[lamp]], top[[lamp]]
+    darkest, lightest, all_but_lamps = float(low.min()), float(high.max()), max(1.0, float(top.max()))
+    lighter = max(1.0, min(LIGHT_FROM / max(1.0, lightest), 255 / all_but_lamps))
+    if (high - low).max() < DULL_BELOW or lighter * lightest < DARK_BELOW:
+        if lightest < DARK_BELOW:
+            return picture, Quality.DARK
+        return picture, Quality.BLOWN_OUT if darkest > BLOWN_OUT_ABOVE else Quality.BLURRED
+    wider = max(1.0, min(CLEAR_FROM / (lightest - darkest), 255 / (all_but_lamps - darkest)) / lighter)
+    scale, middle = lighter * wider, (lightest + darkest) / 2
+    # The middle stays where it is, as far as the scene stays between 0 and 255.
+    room = scale * (middle - darkest), 255 - scale * (all_but_lamps - middle)
+    shift = min(max(lighter * middle, room[0]), room[1]) - scale * middle
+    if scale > 1:
+        picture = picture.point([min(255, max(0, round(value * scale + shift))) for value in range(256)] * 3)
+    sharp = _largest_step(picture.convert("L")) >= max(BLURRED_BELOW, scale * NOISE_BELOW)
+    if scale >= GRAIN_FROM:
+        picture = picture.filter(SMOOTH)
+    return picture, Quality.OK if sharp else Quality.BLURRED
+
+
+def _largest_step(luma: Image.Image) -> int:
+    pixels = np.asarray(luma, dtype=np.int16)
+    steps = np.cumsum(
+        np.bincount(np.abs(np.diff(pixels, axis=0)).ravel(), minlength=256)
+        + np.bincount(np.abs(np.diff(pixels, axis=1)).ravel(), minlength=256)
+    )
+    return int(np.searchsorted(steps, steps[-1] * (1 - SHARPEST)))

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
+from PIL import Image, ImageChops, ImageFilter
 
 from services.image_classifier.domain import Quality
 
@@ -44,7 +44,7 @@ class Exposed:
 
 def exposed(picture: Image.Image) -> Exposed:
     """Judge a picture in mode RGB, and level it if it can be judged."""
-    # Counting is 20 times faster here than numpy's percentile, and this runs for every frame.
+    # Counting by Pillow is 20 times faster here than numpy's percentile, and this runs for every frame.
     counts = np.reshape(picture.histogram(), (3, 256))
     seen, quality = _levelled(picture, counts.cumsum(axis=1))
     values, number = np.arange(256), counts.sum()
@@ -79,9 +79,9 @@ def _levelled(picture: Image.Image, below: npt.NDArray[np.int_]) -> tuple[Image.
 
 
 def _largest_step(luma: Image.Image) -> int:
-    pixels = np.asarray(luma, dtype=np.int16)
-    steps = np.cumsum(
-        np.bincount(np.abs(np.diff(pixels, axis=0)).ravel(), minlength=256)
-        + np.bincount(np.abs(np.diff(pixels, axis=1)).ravel(), minlength=256)
-    )
+    width, height = luma.size
+    beside = luma.crop((0, 0, width - 1, height)), luma.crop((1, 0, width, height))
+    below = luma.crop((0, 0, width, height - 1)), luma.crop((0, 1, width, height))
+    counts = [ImageChops.difference(*pair).histogram() for pair in (beside, below)]
+    steps = np.cumsum(np.sum(counts, axis=0))
     return int(np.searchsorted(steps, steps[-1] * (1 - SHARPEST)))

@@ -1,7 +1,8 @@
 """How light, clear and sharp a picture came: whether it can be judged, and what is done to it before a model sees it.
 
-The lightest and the darkest twentieth of a picture are left out, since a lamp, a burnt-in clock or a gap at the rim of
-a cloth is not the scene (docs/adr/0018).
+How light a picture is, and whether it shows anything, is told without its lightest and darkest twentieth, since a lamp,
+a burnt-in clock or a gap at the rim of a cloth is not the scene; what is done to it crushes no more than a hundredth at
+either end, since that may be the animal (docs/adr/0018).
 """
 
 from dataclasses import dataclass
@@ -23,9 +24,9 @@ NOISE_BELOW: Final = 6  # ... or than this as they came
 SHARPEST: Final = 0.003  # the largest are this share of all steps: a hundred, an outline, at 128 pixels
 
 LIGHT_FROM: Final = 140  # a picture that goes no higher is made lighter until it does
-CLEAR_FROM: Final = 100  # one that spans less then is spread until it does
-GRAIN_FROM: Final = 2.0  # where that takes values so many times as large, so is the sensor's noise: it is smoothed
-SMOOTH: Final = ImageFilter.Kernel((3, 3), (1, 2, 1, 2, 4, 2, 1, 2, 1))
+CLEAR_FROM: Final = 130  # one that spans less, but for a hundredth at either end, is spread until a channel does
+GRAIN_FROM: Final = 1.5  # where that takes values so many times as large, so is the sensor's noise: it is smoothed
+SMOOTH: Final = ImageFilter.GaussianBlur(0.7)
 ONE_COLOUR: Final = 0.5  # a lamp's colour is all there is where the other channels go no higher than this share of one
 
 
@@ -54,28 +55,33 @@ def exposed(picture: Image.Image) -> Exposed:
 
 
 def _levelled(picture: Image.Image, below: npt.NDArray[np.int_]) -> tuple[Image.Image, Quality]:
-    low, high, top = ((below >= share * below[0, -1]).argmax(axis=1) for share in (0.05, 0.95, 0.99))
-    lamp = int(high.argmax())
-    if sorted(high)[1] < ONE_COLOUR * high[lamp]:
+    deepest, low, high, top = (_reached(below, share) for share in (0.01, 0.05, 0.95, 0.99))
+    lamp = int(top.argmax())
+    if sorted(top)[1] < ONE_COLOUR * top[lamp]:
         picture = Image.merge("RGB", [picture.getchannel(lamp)] * 3)
-        low, high, top = low[[lamp]], high[[lamp]], top[[lamp]]
-    darkest, lightest, all_but_lamps = float(low.min()), float(high.max()), max(1.0, float(top.max()))
-    lighter = max(1.0, min(LIGHT_FROM / max(1.0, lightest), 255 / all_but_lamps))
+        deepest, low, high, top = (values[[lamp] * 3] for values in (deepest, low, high, top))
+    lightest = high.max()
+    lighter = max(1.0, min(LIGHT_FROM / max(1.0, lightest), 255 / max(1.0, top.max())))
     if (high - low).max() < DULL_BELOW or lighter * lightest < DARK_BELOW:
         if lightest < DARK_BELOW:
             return picture, Quality.DARK
-        return picture, Quality.BLOWN_OUT if darkest > BLOWN_OUT_ABOVE else Quality.BLURRED
-    wider = max(1.0, min(CLEAR_FROM / (lightest - darkest), 255 / (all_but_lamps - darkest)) / lighter)
-    scale, middle = lighter * wider, (lightest + darkest) / 2
-    # The middle stays where it is, as far as the scene stays between 0 and 255.
-    room = scale * (middle - darkest), 255 - scale * (all_but_lamps - middle)
-    shift = min(max(lighter * middle, room[0]), room[1]) - scale * middle
+        return picture, Quality.BLOWN_OUT if low.min() > BLOWN_OUT_ABOVE else Quality.BLURRED
+    scale = max(lighter, CLEAR_FROM / (top - deepest).max())
     if scale > 1:
-        picture = picture.point([min(255, max(0, round(value * scale + shift))) for value in range(256)] * 3)
-    sharp = _largest_step(picture.convert("L")) >= max(BLURRED_BELOW, scale * NOISE_BELOW)
+        # Each channel's middle becomes as much lighter, as far as the scene stays between 0 and 255.
+        middle = (low + high) / 2
+        moved = np.clip(lighter * middle, scale * (middle - deepest), 255 - scale * (top - middle))
+        table = np.rint(scale * (np.arange(256) - middle[:, None]) + moved[:, None])
+        picture = picture.point(table.clip(0, 255).astype(int).ravel().tolist())
     if scale >= GRAIN_FROM:
         picture = picture.filter(SMOOTH)
+    sharp = _largest_step(picture.convert("L")) >= max(BLURRED_BELOW, scale * NOISE_BELOW)
     return picture, Quality.OK if sharp else Quality.BLURRED
+
+
+def _reached(below: npt.NDArray[np.int_], share: float) -> npt.NDArray[np.float64]:
+    """Give of each channel the value that a share of its pixels do not pass."""
+    return np.array([np.searchsorted(channel, share * channel[-1]) for channel in below], dtype=np.float64)
 
 
 def _largest_step(luma: Image.Image) -> int:

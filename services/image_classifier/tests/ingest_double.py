@@ -19,11 +19,11 @@ NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
 def photo(label: str = "cat", size: tuple[int, int] = (64, 48), kind: str = "JPEG", comment: bytes = b"") -> bytes:
-    """Draw what the tiny model calls `label`, with edges enough to be judged sharp; `comment` goes into a JPEG."""
+    """Draw what the tiny model calls `label`, sharp and in white light: behind bars; `comment` goes into a JPEG."""
     image = Image.new("RGB", size, COLOURS[label])
     draw = ImageDraw.Draw(image)
     for x in range(0, size[0], max(1, size[0] // 8)):
-        draw.line((x, 0, x, size[1]), fill=(0, 0, 0))
+        draw.line((x, 0, x, size[1]), fill=(255, 255, 255), width=max(1, size[0] // 64))
     out = io.BytesIO()
     options = {"quality": 90, "comment": comment} if kind == "JPEG" else {}
     image.save(out, kind, **options)

@@ -363,7 +363,7 @@ def test_a_change_reaches_every_worker_and_survives_a_restart(system: System) ->
 
 def test_a_version_that_hangs_on_a_photo_gives_way_to_the_shipped_one(tmp_path: Path) -> None:
     period = {"HUELLA_INGEST_REOFFER_AFTER_S": "1", "HUELLA_INGEST_REOFFER_EVERY_S": "1"}
-    red, green = (solid(colour=colour) for colour in ((250, 10, 10), (90, 120, 90)))
+    orange, green = (solid(colour=colour) for colour in ((250, 140, 10), (90, 120, 90)))
     with running_system(tmp_path / "data", period | {"HUELLA_CLASSIFIER_ANSWER_DEADLINE_S": "5"}) as system:
 
         def version_that_answers(photo: bytes) -> str | None:
@@ -378,7 +378,7 @@ def test_a_version_that_hangs_on_a_photo_gives_way_to_the_shipped_one(tmp_path: 
         follow([system.base_port + 12], roll_out(system, "single", HANGING))
         wait_until("it serves", lambda: version_that_answers(green) == HANGING, PATIENCE_S)
         before = system.pid("image_classifier")
-        wait_until("the photo is answered", lambda: version_that_answers(red) == shipped.version, PATIENCE_S)
+        wait_until("the photo is answered", lambda: version_that_answers(orange) == shipped.version, PATIENCE_S)
         assert system.pid("image_classifier") not in (0, before)
         system.wait_ready()
         evidence = system.get(system.classifier, "/v1/rollout/report")
@@ -386,8 +386,8 @@ def test_a_version_that_hangs_on_a_photo_gives_way_to_the_shipped_one(tmp_path: 
         assert evidence["deaths"] >= probation.DEATHS, evidence
         assert "Those that start now serve huella/1, as shipped" in evidence["reason"]
         # The worker has it in force still. It ends of the photo too, and the next one counts that.
-        camera = system.camera("red", "hanging")
-        camera.put("red", red)
+        camera = system.camera("orange", "hanging")
+        camera.put("orange", orange)
         assert system.wait_settled(1, PATIENCE_S)["counted"] == 1
         assert [one["version"] for one in system.estimates()] == [shipped.version]
 

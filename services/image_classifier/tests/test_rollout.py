@@ -1,7 +1,6 @@
 """The rollout over REST and in a worker: uploads, changes, evidence, and what goes on by itself."""
 
 import asyncio
-import io
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime, timedelta
@@ -9,21 +8,16 @@ from functools import partial
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 from fastapi import FastAPI
-from PIL import Image
 
 from services.image_classifier import tables
-from services.image_classifier.decode import decode
-from services.image_classifier.domain import Label, Probabilities, Quality
 from services.image_classifier.main import create_app
-from services.image_classifier.model_version import Manifest, Prediction
+from services.image_classifier.model_version import Manifest
 from services.image_classifier.rollout import candidate as candidate_process
 from services.image_classifier.rollout import feedback, store
 from services.image_classifier.rollout.controller import Controller
 from services.image_classifier.rollout.domain import Bandit, Canary, Rollout, Strategy, single
-from services.image_classifier.rollout.journal import Entry
 from services.image_classifier.settings import Settings
 from services.image_classifier.tests.rollout_worker import AT, CHAMPION, Worker, feedback_row, put_version
 from services.image_classifier.tests.tiny_model import slow_graph, tiny_graph, tiny_manifest
@@ -305,18 +299,6 @@ def test_a_bandit_stores_propensities_and_learns_from_corrections(worker: Worker
     assert belief is not None
     assert belief[0] > 0.85
     assert belief[1] == pytest.approx(0.1, abs=0.01)
-
-
-def test_where_a_picture_lies_among_its_camera_s_is_told_of_it_as_it_was_taken() -> None:
-    said = Prediction(Probabilities(0.9, 0.1), Label.CAT, Quality.OK)
-    room = Image.fromarray(np.repeat(np.arange(0, 240, 10, dtype=np.uint8), 24).reshape(24, 24))  # 115 and 69
-    entry = Entry()
-    for divisor in (1, 4):
-        file = io.BytesIO()
-        room.point(lambda v, by=divisor: v // by).save(file, "PNG")
-        entry.spread("c1", AT, decode(file.getvalue(), 24), said)
-    bins = {kind: [b for _, _, k, b in entry.spreads if k == kind] for kind in ("brightness", "contrast")}
-    assert bins == {"brightness": [4, 1], "contrast": [5, 1]}
 
 
 def test_a_camera_that_changed_is_told_apart_from_one_that_did_not(database: Database) -> None:
